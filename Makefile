@@ -1,0 +1,49 @@
+# The two commands of the README, and what a contributor runs. Needs Python 3.11 or later, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Set to a folder to see how the package is found by a user who has nothing installed.
+STAMP_USER := $(VENV)/.installed-user
+STAMP_DEV := $(VENV)/.installed-dev
+
+.PHONY: help demo test fast lint types docs clean
+
+help:            ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP_USER): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(STAMP_DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@ $(STAMP_USER)
+
+demo: $(STAMP_USER)   ## the main job: distil a small language model on real text, with control arms and a report
+	$(BIN)/tutelage demo
+
+test: $(STAMP_DEV)    ## lint, types, every test, every example in the docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m slow
+
+fast: $(STAMP_DEV)    ## the tests that take seconds
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+lint: $(STAMP_DEV)    ## format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(STAMP_DEV)   ## the type checker over src/
+	$(BIN)/basedpyright
+
+docs: $(STAMP_DEV)    ## the reference pages, made from docstrings and tables
+	$(BIN)/python docs/make.py
+
+clean:           ## forget the virtual environment and what was built
+	rm -rf $(VENV) build dist src/*.egg-info

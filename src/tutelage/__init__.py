@@ -1,0 +1,1 @@
+"""Tutelage distils machine-learning models: the teacher is a distribution."""

@@ -1,0 +1,177 @@
+"""Whom to cite: the papers that tables, recipes and reports name by key."""
+
+import unicodedata
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One paper.
+
+    Attributes:
+        title: as its authors spell it.
+        authors: full names in the paper's order.
+        year: of the venue, or of the preprint where there is none.
+        venue: conference, journal or ``arXiv preprint``.
+        arxiv: arXiv number, or None.
+        doi: digital object identifier, or None.
+    """
+
+    title: str
+    authors: tuple[str, ...]
+    year: int
+    venue: str
+    arxiv: str | None = None
+    doi: str | None = None
+
+    def __str__(self) -> str:
+        first = self.authors[0].split()[-1]
+        who = first if len(self.authors) == 1 else f"{first} et al."
+        where = self.venue + (f", arXiv:{self.arxiv}" if self.arxiv else "")
+        return f"{who} {self.year}, {self.title} ({where})"
+
+    def bibtex(self) -> str:
+        """A BibTeX entry; its key is first author, year and first long word of the title."""
+        kind, holder = ("article", "journal") if self.is_journal else ("inproceedings", "booktitle")
+        lines = [
+            ("title", f"{{{self.title}}}"),
+            ("author", " and ".join(self.authors)),
+            (holder, self.venue),
+            ("year", str(self.year)),
+        ]
+        if self.arxiv:
+            lines += [("eprint", self.arxiv), ("archivePrefix", "arXiv")]
+        if self.doi:
+            lines.append(("doi", self.doi))
+        body = "".join(f"  {name} = {{{text}}},\n" for name, text in lines)
+        return f"@{kind}{{{self._bibtex_key},\n{body}}}\n"
+
+    @property
+    def is_journal(self) -> bool:
+        """Whether it is an article of a journal or a preprint, not a paper of a conference."""
+        return any(word in self.venue for word in ("arXiv", "Transactions", "Entropy", "Statistics"))
+
+    @property
+    def _bibtex_key(self) -> str:
+        long_word = next(word for word in self.title.replace("-", " ").split() if len(word) > 3)
+        text = f"{self.authors[0].split()[-1]}{self.year}{long_word}".lower()
+        plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+        return "".join(letter for letter in plain if letter.isalnum())
+
+
+def _paper(
+    title: str, authors: str, year: int, venue: str, arxiv: str | None = None, doi: str | None = None
+) -> Paper:
+    return Paper(title, tuple(authors.split(", ")), year, venue, arxiv, doi)
+
+
+PAPERS: dict[str, Paper] = {
+    "minillm": _paper(
+        "MiniLLM: Knowledge Distillation of Large Language Models",
+        "Yuxian Gu, Li Dong, Furu Wei, Minlie Huang",
+        2024,
+        "ICLR 2024",
+        "2306.08543",
+    ),
+    "f-distill": _paper(
+        "f-Divergence Minimization for Sequence-Level Knowledge Distillation",
+        "Yuqiao Wen, Zichao Li, Wenyu Du, Lili Mou",
+        2023,
+        "ACL 2023, pages 10817-10834",
+        "2307.15190",
+    ),
+    "delta-kd": _paper(
+        "Delta Knowledge Distillation for Large Language Models",
+        "Yihan Cao, Yanbin Kang, Zhengming Xing, Ruijie Jiang",
+        2025,
+        "arXiv preprint",
+        "2509.14526",
+    ),
+    "taid": _paper(
+        "TAID: Temporally Adaptive Interpolated Distillation for Efficient Knowledge Transfer in "
+        "Language Models",
+        "Makoto Shing, Kou Misaki, Han Bao, Sho Yokoi, Takuya Akiba",
+        2025,
+        "ICLR 2025",
+        "2501.16937",
+    ),
+    "dnkd": _paper(
+        "Decouple Non-parametric Knowledge Distillation For End-to-end Speech Translation",
+        "Hao Zhang, Nianwen Si, Yaqi Chen, Wenlin Zhang, Xukui Yang, Dan Qu, Zhen Li",
+        2023,
+        "ICASSP 2023",
+        "2304.10295",
+    ),
+    "causal-unlearning": _paper(
+        "Revisiting Who's Harry Potter: Towards Targeted Unlearning from a Causal Intervention Perspective",
+        "Yujian Liu, Yang Zhang, Tommi Jaakkola, Shiyu Chang",
+        2024,
+        "EMNLP 2024, pages 8708-8731",
+        "2407.16997",
+    ),
+    "hot-pate": _paper(
+        "Hot PATE: Private Aggregation of Distributions for Diverse Tasks",
+        "Edith Cohen, Benjamin Cohen-Wang, Xin Lyu, Jelani Nelson, Tamas Sarlos, Uri Stemmer",
+        2026,
+        "ICLR 2026",
+        "2312.02132",
+    ),
+    "phi-s": _paper(
+        "PHI-S: Distribution Balancing for Label-Free Multi-Teacher Distillation",
+        "Mike Ranzinger, Jon Barker, Greg Heinrich, Pavlo Molchanov, Jan Kautz, Bryan Catanzaro, Andrew Tao",
+        2024,
+        "arXiv preprint",
+        "2410.01680",
+    ),
+    "constrained-weights": _paper(
+        "A theory of learning with constrained weight-distribution",
+        "Weishun Zhong, Ben Sorscher, Daniel D. Lee, Haim Sompolinsky",
+        2022,
+        "NeurIPS 2022",
+        "2206.08933",
+    ),
+    "distillation-scaling-laws": _paper(
+        "Distillation Scaling Laws",
+        "Dan Busbridge, Amitis Shidani, Floris Weers, Jason Ramapuram, Etai Littwin, Russ Webb",
+        2025,
+        "ICML 2025",
+        "2502.08606",
+    ),
+    "hinton": _paper(
+        "Distilling the Knowledge in a Neural Network",
+        "Geoffrey Hinton, Oriol Vinyals, Jeff Dean",
+        2015,
+        "arXiv preprint",
+        "1503.02531",
+    ),
+    "gkd": _paper(
+        "On-Policy Distillation of Language Models: Learning from Self-Generated Mistakes",
+        "Rishabh Agarwal, Nino Vieillard, Yongchao Zhou, Piotr Stanczyk, Sabela Ramos, Matthieu Geist, "
+        "Olivier Bachem",
+        2024,
+        "ICLR 2024",
+        "2306.13649",
+    ),
+    "distillm": _paper(
+        "DistiLLM: Towards Streamlined Distillation for Large Language Models",
+        "Jongwoo Ko, Sungnyun Kim, Tianyi Chen, Se-Young Yun",
+        2024,
+        "ICML 2024",
+        "2402.03898",
+    ),
+    "jensen-shannon": _paper(
+        "Divergence measures based on the Shannon entropy",
+        "Jianhua Lin",
+        1991,
+        "IEEE Transactions on Information Theory 37(1)",
+        doi="10.1109/18.61115",
+    ),
+    "alpha-divergence": _paper(
+        "Families of Alpha- Beta- and Gamma- Divergences: Flexible and Robust Measures of Similarities",
+        "Andrzej Cichocki, Shun-ichi Amari",
+        2010,
+        "Entropy 12(6)",
+        doi="10.3390/e12061532",
+    ),
+}
+"""Every paper that an entry, a recipe or a report may name."""

@@ -1,0 +1,37 @@
+"""The values that flow: what is said at N positions about V tokens, lazily, and operations on it.
+
+Kinds: `Hidden` (hidden states and an output layer), `Dense` (written out), `TopK` (k tokens and the
+mass of the rest), `OfStudent` (the student's own rows). Operations give a distribution back:
+`tempered`, `interpolated`, `shifted`, `mixed`, `product`, `restricted`, `renamed`.
+
+>>> import torch
+>>> from tutelage.distribution import Dense, mixed
+>>> certain, even = Dense(torch.tensor([[0.0, -torch.inf]])), Dense(torch.tensor([[0.0, 0.0]]))
+>>> mixed([certain, even], [0.5, 0.5]).log_probs().exp()
+tensor([[0.7500, 0.2500]])
+"""
+
+from tutelage.distribution.base import Distribution
+from tutelage.distribution.dense import Dense
+from tutelage.distribution.hidden import Hidden
+from tutelage.distribution.moved import left_out, renamed, restricted
+from tutelage.distribution.operations import interpolated, mixed, product, shifted, tempered
+from tutelage.distribution.student import OfStudent
+from tutelage.distribution.top_k import TopK, gold
+
+__all__ = [
+    "Dense",
+    "Distribution",
+    "Hidden",
+    "OfStudent",
+    "TopK",
+    "gold",
+    "interpolated",
+    "left_out",
+    "mixed",
+    "product",
+    "renamed",
+    "restricted",
+    "shifted",
+    "tempered",
+]

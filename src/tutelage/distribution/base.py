@@ -1,0 +1,256 @@
+"""What every distribution is: lazy in its rows and in its tokens.
+
+A chunk of positions is *opened*, then fills tiles ``[tokens, positions]`` of unnormalised logs; no
+tensor of size positions x vocabulary has to exist. `Distribution.log_probs` is derived from that and
+is what people and tests read.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from tutelage.errors import TutelageError
+from tutelage.numerics import RunningNormaliser
+
+SLICE = 1024
+"""Tokens in one tile: with a few hundred positions it stays in a CPU's cache."""
+
+Chunk = slice | Tensor
+"""Positions to open: a slice of them, or their indices ``[n]``."""
+
+
+def slices(vocab_size: int) -> Iterator[slice]:
+    """The vocabulary cut into tiles of at most `SLICE` tokens."""
+    for start in range(0, vocab_size, SLICE):
+        yield slice(start, min(start + SLICE, vocab_size))
+
+
+class Workspace:
+    """Tiles that are allocated once and used again for every chunk.
+
+    On a CPU fresh memory costs more than the arithmetic done in it. Every chunk takes its tiles in
+    the same order, so the k-th request is served from the k-th buffer.
+
+    Args:
+        like: gives device and floating-point type of all tiles.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        self.device = like.device
+        self._buffers: list[Tensor] = []
+        self._next = 0
+
+    def take(self, tokens: int, positions: int) -> Tensor:
+        """A tile ``[tokens, positions]`` with anything in it, valid until `reset`."""
+        size = tokens * positions
+        if self._next == len(self._buffers):
+            self._buffers.append(self.empty(size))
+        elif self._buffers[self._next].numel() < size:
+            self._buffers[self._next] = self.empty(size)
+        self._next += 1
+        return self._buffers[self._next - 1][:size].view(tokens, positions)
+
+    def empty(self, *shape: int) -> Tensor:
+        """A new tensor of the workspace's type with anything in it."""
+        return torch.empty(shape, dtype=self.dtype, device=self.device)
+
+    def reset(self) -> None:
+        """Everything taken may be used again."""
+        self._next = 0
+
+
+class FullRows(ABC):
+    """Opened positions that have a column for every token.
+
+    Attributes:
+        n: number of positions.
+        vocab_size: number of tokens.
+        ids: None, which says that the support is the whole vocabulary.
+    """
+
+    ids: None = None
+
+    def __init__(self, n: int, vocab_size: int) -> None:
+        self.n = n
+        self.vocab_size = vocab_size
+
+    @abstractmethod
+    def fill(self, tokens: slice, out: Tensor) -> None:
+        """Write the unnormalised logs of some tokens into the tile ``out`` ``[v, n]``."""
+
+    def fill_all(self, out: Tensor) -> Tensor:
+        """Fill ``out`` ``[V, n]`` slice by slice; returns the normaliser ``[n]`` gathered on the way."""
+        normaliser = RunningNormaliser(self.n, out)
+        for tokens in slices(self.vocab_size):
+            self.fill(tokens, out[tokens])
+            normaliser.add(out[tokens])
+        return normaliser.value()
+
+
+class FilledRows(FullRows):
+    """Opened positions whose whole tile ``[V, n]`` already exists."""
+
+    def __init__(self, tile: Tensor) -> None:
+        super().__init__(tile.shape[1], tile.shape[0])
+        self.tile = tile
+
+    def fill(self, tokens: slice, out: Tensor) -> None:
+        """Copy the slice."""
+        out.copy_(self.tile[tokens])
+
+
+class BucketRows:
+    """Opened positions that have a column for each of k kept tokens and one for all the rest.
+
+    Args:
+        ids: kept tokens ``[k, n]``; -1 marks an empty column.
+        logs: unnormalised logs ``[k + 1, n]``, the last row is the rest; ``-inf`` in empty columns.
+        vocab_size: number of tokens.
+    """
+
+    def __init__(self, ids: Tensor, logs: Tensor, vocab_size: int) -> None:
+        self.n = ids.shape[1]
+        self.vocab_size = vocab_size
+        self.ids = ids
+        self._logs = logs
+
+    def columns(self) -> Tensor:
+        """Unnormalised logs of the kept tokens and of the rest, ``[k + 1, n]``."""
+        return self._logs
+
+
+OpenRows = FullRows | BucketRows
+
+
+class Distribution(ABC):
+    """What is said at ``N`` positions about ``V`` tokens."""
+
+    @property
+    @abstractmethod
+    def positions(self) -> int:
+        """Number of positions, ``N``."""
+
+    @property
+    @abstractmethod
+    def vocab_size(self) -> int:
+        """Number of tokens, ``V``."""
+
+    @property
+    @abstractmethod
+    def like(self) -> Tensor:
+        """Some tensor of it: tells device and floating-point type."""
+
+    @abstractmethod
+    def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> OpenRows:
+        """Make a chunk of positions ready to fill tiles.
+
+        Args:
+            chunk: which positions.
+            workspace: where tiles come from; what is opened is valid until its next `reset`.
+            student: the student's own tile ``[V, n]`` of unnormalised logs at these positions, for
+                distributions that move with the student.
+        """
+
+    def on_support(
+        self, rows: slice = slice(None), student: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor]:
+        """What is said on its own support: kept ids and natural logs that sum to one.
+
+        Args:
+            rows: which positions.
+            student: the student's log-probabilities ``[n, V]`` there, if it moves with the student.
+
+        Returns:
+            ``(None, [n, V])`` where every token has a column, else the kept ids ``[n, k]`` and
+            ``[n, k + 1]`` with the rest in the last column.
+        """
+        workspace = Workspace(self.like)
+        tile = None if student is None else student.to(workspace.dtype).T.contiguous()
+        opened = self.open(rows, workspace, tile)
+        if isinstance(opened, BucketRows):
+            columns = opened.columns()
+            return opened.ids.T, (columns - columns.logsumexp(0)).T
+        tile = workspace.empty(opened.vocab_size, opened.n)
+        normaliser = opened.fill_all(tile)
+        return None, (tile - normaliser).T
+
+    def log_probs(self, rows: slice = slice(None), student: Tensor | None = None) -> Tensor:
+        """Normalised natural logs ``[n, V]``, for people and tests.
+
+        Where only k tokens and the mass of the rest are known, that mass is shown spread evenly over
+        the tokens that were not kept.
+        """
+        ids, logs = self.on_support(rows, student)
+        if ids is None:
+            return logs
+        kept = (ids >= 0).sum(1, keepdim=True)
+        share = logs[:, -1:] - (self.vocab_size - kept).clamp(min=1).log()
+        dense = share.expand(-1, self.vocab_size + 1).clone()  # one column more, for the empty ids
+        dense.scatter_(1, torch.where(ids < 0, self.vocab_size, ids), logs[:, :-1])
+        return dense[:, :-1]
+
+    def __len__(self) -> int:
+        return self.positions
+
+
+def count(chunk: Chunk, positions: int) -> int:
+    """How many positions a chunk has."""
+    return len(range(positions)[chunk]) if isinstance(chunk, slice) else len(chunk)
+
+
+def coarse(rows: OpenRows, ids: Tensor, workspace: Workspace) -> Tensor:
+    """Unnormalised logs of ``rows`` on the support ``ids`` ``[k, n]`` and the rest, ``[k + 1, n]``."""
+    if isinstance(rows, BucketRows):
+        return _coarse_buckets(rows, ids)
+    tile = workspace.take(SLICE, rows.n)
+    kept = torch.full(ids.shape, -torch.inf, dtype=tile.dtype, device=tile.device)
+    rest = RunningNormaliser(rows.n, tile)
+    for tokens in slices(rows.vocab_size):
+        part = tile[: tokens.stop - tokens.start]
+        rows.fill(tokens, part)
+        inside = ((ids >= tokens.start) & (ids < tokens.stop)).nonzero(as_tuple=True)
+        where = (ids[inside] - tokens.start, inside[1])
+        kept[inside] = part[where]
+        part[where] = -torch.inf
+        rest.add(part)
+    return torch.cat([kept, rest.value()[None]])
+
+
+def common_support(opened: list[OpenRows]) -> Tensor | None:
+    """The finest support ``[k, n]`` that all have: tokens which every cut member kept; None if none is cut."""
+    cut = [rows.ids for rows in opened if rows.ids is not None]
+    if not cut:
+        return None
+    first, *others = cut
+    for ids in others:
+        if ids is not first:
+            found = (first[:, None] == ids[None]).any(1)
+            first = torch.where(found, first, -1)
+    return first
+
+
+def _coarse_buckets(rows: BucketRows, ids: Tensor) -> Tensor:
+    logs = rows.columns()
+    if ids is rows.ids:
+        return logs
+    same = (ids[:, None] == rows.ids[None]) & (ids[:, None] >= 0)  # [k, own k, n]
+    # Every id asked for is one of ours (`common_support`): the sum has one member, or none.
+    kept = logs[None, :-1].masked_fill(~same, -torch.inf).amax(1)
+    moved_to_rest = logs[:-1].masked_fill(same.any(0), -torch.inf)
+    return torch.cat([kept, torch.cat([moved_to_rest, logs[-1:]]).logsumexp(0, keepdim=True)])
+
+
+def same_shape(distributions: list[Distribution]) -> None:
+    """Refuse members that differ in positions or vocabulary."""
+    shapes = {(d.positions, d.vocab_size) for d in distributions}
+    if len(shapes) > 1:
+        raise TutelageError(
+            f"distributions of different shapes were combined: {sorted(shapes)}",
+            expected="the same positions and the same vocabulary for every member",
+            fix="restrict all of them to the token ids that they share (`tutelage.distribution.restricted`)",
+        )

@@ -1,0 +1,107 @@
+"""What all operations on distributions have in common: members are opened, columns are combined."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tutelage.distribution.base import (
+    SLICE,
+    BucketRows,
+    Chunk,
+    Distribution,
+    FilledRows,
+    FullRows,
+    OpenRows,
+    Workspace,
+    coarse,
+    common_support,
+    same_shape,
+    slices,
+)
+
+
+class Combined(Distribution):
+    """Several distributions made into one, column by column.
+
+    Where all members have a column for every token, so has the result. Where some kept only k tokens
+    and the rest, all members are brought onto the finest columns that they share.
+
+    Attributes:
+        members: what is combined, over the same positions and the same vocabulary.
+        from_probabilities: False where the operation is linear in the logs, so that unnormalised tiles
+            will do; True where the members' normalisers are needed first.
+    """
+
+    members: tuple[Distribution, ...]
+    from_probabilities: bool = False
+
+    def __init__(self, members: Sequence[Distribution]) -> None:
+        same_shape(list(members))
+        self.members = tuple(members)
+
+    @abstractmethod
+    def combine(self, logs: list[Tensor], chunk: Chunk) -> Tensor:
+        """The combined unnormalised logs of tiles in one shape; may write into the first."""
+
+    @property
+    def positions(self) -> int:
+        """Number of positions, ``N``."""
+        return self.members[0].positions
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, ``V``."""
+        return self.members[0].vocab_size
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the widest member's type."""
+        return max((m.like for m in self.members), key=lambda t: t.dtype.itemsize)
+
+    def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> OpenRows:
+        """Open the members; nothing is computed yet unless their normalisers are needed."""
+        opened = [member.open(chunk, workspace, student) for member in self.members]
+        ids = common_support(opened)
+        if ids is not None:
+            columns = [coarse(rows, ids, workspace) for rows in opened]
+            if self.from_probabilities:
+                columns = [logs - logs.logsumexp(0) for logs in columns]
+            return BucketRows(ids, self.combine([logs.clone() for logs in columns], chunk), self.vocab_size)
+        full = [rows for rows in opened if isinstance(rows, FullRows)]
+        if self.from_probabilities:
+            full = [_normalised(rows, workspace) for rows in full]
+        return CombinedRows(self, chunk, full, workspace)
+
+
+class CombinedRows(FullRows):
+    """Opened members, combined tile by tile."""
+
+    def __init__(
+        self, of: Combined, chunk: Chunk, members: list[FullRows], workspace: Workspace
+    ) -> None:
+        super().__init__(members[0].n, of.vocab_size)
+        self._of = of
+        self._chunk = chunk
+        self._members = members
+        self._tiles = [workspace.take(min(SLICE, self.vocab_size), self.n) for _ in members]
+
+    def fill(self, tokens: slice, out: Tensor) -> None:
+        """Fill one tile a member and combine them."""
+        width = tokens.stop - tokens.start
+        tiles = [tile[:width] for tile in self._tiles]
+        for member, tile in zip(self._members, tiles, strict=True):
+            member.fill(tokens, tile)
+        out.copy_(self._of.combine(tiles, self._chunk))
+
+
+def _normalised(rows: FullRows, workspace: Workspace) -> FilledRows:
+    # Kept whole for the chunk: filling it twice would cost the matrix product twice.
+    tile = workspace.take(rows.vocab_size, rows.n)
+    normaliser = rows.fill_all(tile)
+    for tokens in slices(rows.vocab_size):
+        tile[tokens] -= normaliser
+    return FilledRows(tile)

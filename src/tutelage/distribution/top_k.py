@@ -1,0 +1,123 @@
+"""A distribution that kept k tokens a position and the mass of all the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tutelage.distribution.base import BucketRows, Chunk, Distribution, Workspace
+from tutelage.errors import TutelageError
+from tutelage.numerics import log_one_minus_exp
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class TopK(Distribution):
+    """The k most likely tokens and one column for the rest.
+
+    A student that meets it is brought onto the same k + 1 columns. By data processing every
+    f-divergence there is a lower bound of the one over all tokens. Without the column for the rest,
+    forward KL would be lowest for a student that never says the tokens which were not kept.
+
+    Attributes:
+        ids: kept tokens ``[N, k]``, each once a row; -1 marks an empty column.
+        log_probs_kept: their natural log-probabilities ``[N, k]``, not renormalised.
+        vocabulary: number of tokens, ``V``.
+        log_tail: natural log of the mass of the rest ``[N]``; None derives it from the kept ones.
+    """
+
+    ids: Tensor
+    log_probs_kept: Tensor
+    vocabulary: int
+    log_tail: Tensor | None = None
+
+    def __init__(
+        self, ids: Tensor, log_probs: Tensor, vocab_size: int, log_tail: Tensor | None = None
+    ) -> None:
+        _check(ids, log_probs, vocab_size)
+        kept = log_probs.masked_fill(ids < 0, -torch.inf)
+        if log_tail is None:
+            log_tail = _tail(kept, int((ids >= 0).sum(-1).min()) if len(ids) else 0, vocab_size)
+        for name, value in (
+            ("ids", ids),
+            ("log_probs_kept", kept),
+            ("vocabulary", vocab_size),
+            ("log_tail", log_tail),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def positions(self) -> int:
+        """Number of positions, ``N``."""
+        return self.ids.shape[0]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, ``V``."""
+        return self.vocabulary
+
+    @property
+    def like(self) -> Tensor:
+        """The kept log-probabilities."""
+        return self.log_probs_kept
+
+    def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> BucketRows:
+        """The kept columns and the rest, as they are."""
+        assert self.log_tail is not None
+        logs = torch.cat([self.log_probs_kept[chunk], self.log_tail[chunk][:, None]], 1)
+        return BucketRows(self.ids[chunk].T, logs.detach().to(workspace.dtype).T.contiguous(), self.vocab_size)
+
+    def restricted(self, width: int, never: Tensor | None) -> TopK:
+        """Only the first ``width`` tokens, without those in ``never``; the rest keeps its mass."""
+        gone = self.ids >= width
+        if never is not None:
+            gone |= torch.isin(self.ids, never)
+        return TopK(self.ids.masked_fill(gone, -1), self.log_probs_kept, width, self.log_tail)
+
+
+def gold(tokens: Tensor, vocab_size: int, like: Tensor) -> TopK:
+    """All mass on the token ``tokens[n]`` that was written at each position: what SFT compares with."""
+    certain = torch.zeros(len(tokens), 1, dtype=like.dtype, device=tokens.device)
+    return TopK(tokens[:, None], certain, vocab_size, log_tail=certain[:, 0] - torch.inf)
+
+
+def _tail(kept: Tensor, fewest: int, vocab_size: int) -> Tensor:
+    total = kept.logsumexp(-1)
+    if (total > 1e-3).any():
+        row = int((total > 1e-3).nonzero()[0])
+        raise TutelageError(
+            f"the kept probabilities of row {row} sum to {float(total[row].exp()):.4f}",
+            expected="at most 1: natural log-probabilities over the whole vocabulary, not logits",
+            fix="subtract the row's log-sum-exp over all tokens before keeping the k best",
+        )
+    if fewest >= vocab_size:
+        # Nothing was left out; what rounding leaves over must not ask for an impossible token.
+        return torch.full_like(total, -torch.inf)
+    return log_one_minus_exp(total.clamp(max=0.0))
+
+
+def _check(ids: Tensor, log_probs: Tensor, vocab_size: int) -> None:
+    if ids.dim() != 2 or ids.shape != log_probs.shape:
+        raise TutelageError(
+            f"ids of shape {tuple(ids.shape)} and log-probabilities of shape {tuple(log_probs.shape)}",
+            expected="both (N, k)",
+            fix="give one log-probability for every kept token",
+        )
+    if len(ids) == 0:
+        return
+    if int(ids.max()) >= vocab_size:
+        raise TutelageError(
+            f"the kept token {int(ids.max())} is outside a vocabulary of {vocab_size}",
+            expected=f"ids from 0 to {vocab_size - 1}, or -1 for an empty column",
+            fix="pass the vocabulary size of the model that the rows come from",
+        )
+    ordered = ids.sort(-1).values
+    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    if twice.any():
+        row = int(twice.any(-1).nonzero()[0])
+        raise TutelageError(
+            f"row {row} keeps a token twice",
+            expected="each kept token once a row",
+            fix="add up the probabilities of equal ids first",
+        )

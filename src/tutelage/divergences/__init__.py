@@ -1,0 +1,74 @@
+"""How a student is compared with a teacher: one file a divergence, one line each in this table.
+
+Called as functions of natural-log probabilities ``(..., V)``, student first, they give nats ``(...)``:
+
+>>> import torch
+>>> from tutelage.divergences import forward_kl
+>>> student = torch.tensor([0.5, 0.5]).log()
+>>> teacher = torch.tensor([1.0, 0.0]).log()
+>>> round(float(forward_kl(student, teacher)), 4)
+0.6931
+
+Inside a run they are evaluated by `tutelage.divergences.fused`, a slice of the vocabulary at a time.
+"""
+
+from typing import Any
+
+from tutelage.registry import Entry, Table
+
+# What an entry claims, and the suite in tests/laws holds it to.
+PROPER = frozenset({"never_negative", "zero_at_equality", "exact_gradient", "relabelling"})
+F_DIVERGENCE = PROPER | {"merging"}
+
+TABLE = Table(
+    "divergences",
+    {
+        "forward_kl": Entry("tutelage.divergences.kl:forward_kl", paper="hinton", laws=F_DIVERGENCE),
+        "reverse_kl": Entry("tutelage.divergences.kl:reverse_kl", paper="minillm", laws=F_DIVERGENCE),
+        "jensen_shannon": Entry(
+            "tutelage.divergences.jensen_shannon:jensen_shannon",
+            paper="gkd",
+            laws=F_DIVERGENCE | {"at_most_log_2", "symmetric"},
+        ),
+        "total_variation": Entry(
+            "tutelage.divergences.total_variation:total_variation",
+            paper="f-distill",
+            laws=F_DIVERGENCE | {"at_most_one", "symmetric"},
+        ),
+        "skew_forward_kl": Entry(
+            "tutelage.divergences.skew_kl:skew_forward_kl", paper="distillm", laws=F_DIVERGENCE
+        ),
+        "skew_reverse_kl": Entry(
+            "tutelage.divergences.skew_kl:skew_reverse_kl", paper="distillm", laws=F_DIVERGENCE
+        ),
+        "alpha_divergence": Entry(
+            "tutelage.divergences.alpha_divergence:alpha_divergence",
+            paper="alpha-divergence",
+            laws=F_DIVERGENCE,
+        ),
+        "cross_entropy": Entry(
+            "tutelage.divergences.cross_entropy:cross_entropy",
+            laws=frozenset({"never_negative", "exact_gradient", "relabelling"}),
+            against="gold",
+        ),
+        "top1_agreement": Entry(
+            "tutelage.divergences.top1_agreement:top1_agreement",
+            laws=frozenset({"relabelling"}),
+            trains=False,
+        ),
+    },
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in TABLE:
+        return TABLE.load(name)
+    if name == "loss":
+        from tutelage.divergences.fused import loss
+
+        return loss
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*TABLE, "TABLE", "loss"]

@@ -1,0 +1,50 @@
+"""Amari's alpha-divergence: one family that holds both KLs, Hellinger's distance and chi squared."""
+
+import torch
+
+from tutelage.divergences.kl import forward_kl, reverse_kl
+from tutelage.divergences.separable import separable
+from tutelage.errors import OutOfRange
+from tutelage.numerics import log_ratio
+from tutelage.shapes import Logs
+
+
+@separable
+def alpha_divergence(log_q: Logs, log_p: Logs, *, order: float = 0.5) -> tuple[Logs, Logs]:
+    """From reverse KL (order 0) over Hellinger (1/2) to forward KL (order 1), in nats per token.
+
+    ``(1 - sum p^order q^(1 - order)) / (order (1 - order))``; the two KLs are its limits at 1 and 0.
+
+    Args:
+        log_q: the student's log-probabilities, any shape; over the vocabulary they sum to one.
+        log_p: the teacher's, same shape; ``-inf`` says "never".
+        order: the power of the teacher (Amari's and Cichocki's alpha), from 0 to 1; nearer to 1
+            covers the teacher, nearer to 0 seeks a mode.
+
+    Returns:
+        Value density, never negative, and its slope by ``log_q``, elementwise. For an order strictly
+        between 0 and 1 the sum is at most ``1 / (order (1 - order))``.
+
+    Raises:
+        OutOfRange: ``order`` is not inside [0, 1].
+
+    Source: Amari 1985; Cichocki and Amari 2010, Entropy 12(6), doi:10.3390/e12061532.
+    """
+    if not 0 <= order <= 1:
+        raise OutOfRange(
+            f"order is {order}",
+            expected="a power from 0 (reverse KL) to 1 (forward KL)",
+            fix="write `order: 0.5` for four times the squared Hellinger distance",
+        )
+    if order in (0, 1):
+        return (forward_kl if order else reverse_kl).density(log_q, log_p)
+    p, q = log_p.exp(), log_q.exp()
+    # expm1 of the log ratio instead of a difference of powers: near 0 and 1 the divisor is tiny.
+    either_never = (p == 0) | (q == 0)
+    ratio = log_ratio(log_p, log_q).masked_fill(either_never, 0.0)
+    if order < 0.5:
+        excess = q * (ratio * order).expm1()
+    else:
+        excess = p * (ratio * (order - 1)).expm1() + (p - q)
+    excess = torch.where(either_never, -q, excess)  # p^order q^(1 - order) - q
+    return (order * (p - q) - excess) / (order * (1 - order)), excess / -order

@@ -1,0 +1,24 @@
+"""Cross-entropy: on the gold tokens it is ordinary fine-tuning (SFT), on a teacher's rows soft labels."""
+
+from tutelage.divergences.separable import separable
+from tutelage.numerics import times_log
+from tutelage.shapes import Logs
+
+
+@separable
+def cross_entropy(log_q: Logs, log_p: Logs) -> tuple[Logs, Logs]:
+    """``-sum p log q``, in nats per token; in a recipe the rows ``p`` are the gold tokens themselves.
+
+    Forward KL plus the entropy of ``p``, so the gradient by logit is the same ``q - p``. A term of an
+    objective may ask for `against: teacher` to compare with the teacher's rows instead.
+
+    Args:
+        log_q: the student's log-probabilities, any shape; over the vocabulary they sum to one.
+        log_p: what it should say, same shape; ``-inf`` says "never".
+
+    Returns:
+        Value density and its slope by ``log_q``, elementwise. Not zero at equality: the least value
+        is the entropy of ``p``.
+    """
+    p = log_p.exp()
+    return -times_log(p, log_q), -p

@@ -1,0 +1,63 @@
+"""The slow, obvious evaluation: every row written out, the gradient left to autograd.
+
+It is the yardstick of `tutelage.divergences.fused` and is never used to train.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.distribution import Distribution, Hidden
+from tutelage.interfaces import Divergence
+
+
+def plain_loss(
+    student: Hidden,
+    teacher: Distribution,
+    divergence: Divergence,
+    *,
+    temperature: float = 1.0,
+    **options: Any,
+) -> Tensor:
+    """Divergence of every position, nats ``[N]``, by the definition: needs memory of N x V many times over.
+
+    Args:
+        student: hidden states and output layer, with gradients.
+        teacher: any distribution over the same positions and tokens.
+        divergence: a function of two rows of log-probabilities.
+        temperature: both are tempered with it, on the teacher's support.
+        options: of the divergence.
+    """
+    logits = student.hidden @ student.weight.T
+    if student.bias is not None:
+        logits = logits + student.bias
+    logits = logits * student.scale
+    if student.softcap is not None:
+        logits = student.softcap * torch.tanh(logits / student.softcap)
+    if student.never is not None:
+        logits = logits.index_fill(1, student.never, -torch.inf)
+    log_q = logits.log_softmax(-1)
+    ids, log_p = teacher.on_support(student=log_q.detach())
+    if ids is not None:
+        log_q = onto_support(log_q, ids)
+    log_q = (log_q / temperature).log_softmax(-1)
+    log_p = (log_p / temperature).log_softmax(-1)
+    return divergence(log_q, log_p, **options)
+
+
+def onto_support(log_probs: Tensor, ids: Tensor) -> Tensor:
+    """Log-probabilities ``[n, V]`` brought onto kept ids ``[n, k]`` and the rest: ``[n, k + 1]``."""
+    empty = ids < 0
+    kept = log_probs.gather(1, ids.clamp(min=0)).masked_fill(empty, -torch.inf)
+    is_kept = torch.zeros_like(log_probs, dtype=torch.bool)
+    row, column = (~empty).nonzero(as_tuple=True)
+    is_kept[row, ids[row, column]] = True
+    # log-sum-exp of nothing has no gradient in torch; such a rest is "never" and gets none.
+    some = (~is_kept).any(1, keepdim=True)
+    rest = torch.where(
+        some,
+        log_probs.masked_fill(is_kept & some, -torch.inf).logsumexp(1, keepdim=True),
+        -torch.inf,
+    )
+    return torch.cat([kept, rest], 1)

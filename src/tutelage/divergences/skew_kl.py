@@ -1,0 +1,71 @@
+"""Skew KL (DistiLLM): one side is compared with a mixture that already holds a little of it."""
+
+from tutelage.divergences.separable import separable
+from tutelage.errors import OutOfRange
+from tutelage.numerics import log_mix, log_ratio, times_log
+from tutelage.shapes import Logs
+
+
+@separable
+def skew_forward_kl(log_q: Logs, log_p: Logs, *, skew: float = 0.1) -> tuple[Logs, Logs]:
+    """KL from the teacher to a student that has already been told a little, in nats per token.
+
+    ``KL(p || m)`` with ``m = skew * p + (1 - skew) * q``. The teacher's share of ``m`` keeps the
+    loss finite where the student says "never".
+
+    Args:
+        log_q: the student's log-probabilities, any shape; over the vocabulary they sum to one.
+        log_p: the teacher's, same shape; ``-inf`` says "never".
+        skew: share of the teacher in the mixture, strictly between 0 and 1.
+
+    Returns:
+        Value density and its slope by ``log_q``, elementwise. Summed over the vocabulary the value
+        is zero where the rows agree and at most ``-log(skew)``.
+
+    Raises:
+        OutOfRange: ``skew`` is not inside (0, 1).
+
+    Source: Ko et al. 2024, DistiLLM, arXiv:2402.03898.
+    """
+    _proper(skew, "forward_kl", "teacher")
+    log_m = log_mix(log_p, log_q, weight=skew)
+    p = log_p.exp()
+    return times_log(p, log_p - log_m), p * log_ratio(log_q, log_m).exp() * (skew - 1)
+
+
+@separable
+def skew_reverse_kl(log_q: Logs, log_p: Logs, *, skew: float = 0.1) -> tuple[Logs, Logs]:
+    """KL from the student to a teacher that has already listened a little, in nats per token.
+
+    ``KL(q || m)`` with ``m = skew * q + (1 - skew) * p``. The student's share of ``m`` keeps the
+    loss finite where the teacher says "never".
+
+    Args:
+        log_q: the student's log-probabilities, any shape; over the vocabulary they sum to one.
+        log_p: the teacher's, same shape; ``-inf`` says "never".
+        skew: share of the student in the mixture, strictly between 0 and 1.
+
+    Returns:
+        Value density and its slope by ``log_q``, elementwise. Summed over the vocabulary the value
+        is zero where the rows agree and at most ``-log(skew)``.
+
+    Raises:
+        OutOfRange: ``skew`` is not inside (0, 1).
+
+    Source: Ko et al. 2024, DistiLLM, arXiv:2402.03898.
+    """
+    _proper(skew, "reverse_kl", "student")
+    log_m = log_mix(log_q, log_p, weight=skew)
+    q = log_q.exp()
+    ahead = log_ratio(log_q, log_m)
+    value = times_log(q, ahead)
+    return value, value + q * (1 - skew * ahead.exp())
+
+
+def _proper(skew: float, plain: str, whose: str) -> None:
+    if not 0 < skew < 1:
+        raise OutOfRange(
+            f"skew is {skew}",
+            expected="a share strictly between 0 and 1",
+            fix=f"use `{plain}` if you want no share of the {whose}",
+        )

@@ -1,0 +1,13 @@
+"""How an expectation over text becomes a gradient: one file an estimator, one line each in this table."""
+
+from typing import Any
+
+from tutelage.registry import Entry, Table
+
+TABLE = Table("estimators", {"per_token": Entry("tutelage.estimators.per_token:PerToken")})
+
+
+def __getattr__(name: str) -> Any:
+    if name in TABLE:
+        return TABLE.load(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

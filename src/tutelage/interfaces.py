@@ -1,0 +1,188 @@
+"""What the families know of one another: a batch, and what a teacher, a divergence, ... can do.
+
+Teachers, divergences, samples, estimators and constraints never import one another. They know the
+values and protocols of this file, and the run brings them together.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from tutelage.shapes import TokenIds, TokenMask, Tokens
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where weights are opened.
+
+    Attributes:
+        device: a torch device, such as ``cpu`` or ``cuda:0``.
+        dtype: floating-point type of frozen weights (``float32`` or ``bfloat16``).
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of text, padded to one length.
+
+    The *counted* tokens are those a student is taught to say: `mask` is true there. What predicts
+    the token at ``(b, t)`` is the model's output at ``(b, t - 1)``, so the first token of a row never
+    counts. Padding is told by `attention`, which is made from lengths: an end token that is also the
+    padding token counts where it was said.
+
+    Attributes:
+        tokens: ids, ``[B, L]``.
+        attention: true at real tokens, ``[B, L]``.
+        mask: true at counted tokens, ``[B, L]``; false in the first column.
+        writers: who wrote each row: ``dataset``, ``teacher`` or ``student``.
+        columns: further fields of the rows, such as the one that routes a mixture.
+    """
+
+    tokens: Tokens
+    attention: TokenMask
+    mask: TokenMask
+    writers: tuple[str, ...]
+    columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @functools.cached_property
+    def positions(self) -> tuple[Tensor, Tensor]:
+        """Row and column, ``[N]`` each, of the model outputs that predict the counted tokens."""
+        rows, columns = self.mask.nonzero(as_tuple=True)
+        return rows, columns - 1
+
+    @property
+    def gold(self) -> TokenIds:
+        """The counted tokens themselves, ``[N]``, in the order of `positions`."""
+        return self.tokens[self.mask]
+
+    @property
+    def counted(self) -> int:
+        """How many positions count, ``N``."""
+        return int(self.mask.sum())
+
+    def written_by(self, writer: str) -> Tensor:
+        """Mask ``[N]`` over the counted positions: true where ``writer`` wrote the row."""
+        wrote = torch.tensor([name == writer for name in self.writers], device=self.tokens.device)
+        return wrote[self.positions[0]]
+
+    def to(self, device: str | torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            self.tokens.to(device),
+            self.attention.to(device),
+            self.mask.to(device),
+            self.writers,
+            self.columns,
+        )
+
+
+class Rows(Protocol):
+    """A chunk of positions of a distribution, opened: it fills tiles of unnormalised logs.
+
+    Attributes:
+        n: number of positions in the chunk.
+        ids: None if every token has a column of its own; else the kept tokens ``[k, n]`` beside which
+            there is one column for all the rest (an id of -1 is an empty column).
+    """
+
+    n: int
+    ids: Tensor | None
+
+    def fill(self, tokens: slice, out: Tensor) -> None:
+        """Write the unnormalised logs of some tokens into the tile ``out`` ``[v, n]``."""
+        ...
+
+    def columns(self) -> Tensor:
+        """Unnormalised logs of the kept tokens and of the rest, ``[k + 1, n]``."""
+        ...
+
+
+@runtime_checkable
+class Distribution(Protocol):
+    """What is said at ``N`` positions about ``V`` tokens; see `tutelage.distribution`."""
+
+    @property
+    def positions(self) -> int:
+        """``N``."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """``V``."""
+        ...
+
+    def log_probs(self, rows: slice = ...) -> Tensor:
+        """Normalised natural logs ``[n, V]``: for people and tests."""
+        ...
+
+
+class Teacher(Protocol):
+    """A batch in, a distribution at its counted positions out. Describing one is free.
+
+    Attributes:
+        vocabulary: what its token ids mean (`tutelage.models.Vocabulary`); known once open.
+    """
+
+    @property
+    def vocabulary(self) -> Any: ...
+
+    def open(self, machine: Machine) -> Teacher:
+        """The same teacher with its weights loaded and frozen."""
+        ...
+
+    def __call__(self, batch: Batch) -> Distribution:
+        """What it says at the counted positions of ``batch``."""
+        ...
+
+
+class Divergence(Protocol):
+    """Two rows in, nats out; `density` is its elementwise part with the exact slope.
+
+    Called with log-probabilities ``(..., V)`` of student and teacher it gives nats ``(...)``.
+    """
+
+    __name__: str
+
+    def __call__(self, student: Tensor, teacher: Tensor, **options: Any) -> Tensor: ...
+
+    def density(self, log_q: Tensor, log_p: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+        """Elementwise value ``f`` and slope ``g = df / dlog q``.
+
+        The value of a row is ``sum f``; its gradient by logit ``j`` is ``g_j - q_j sum g``.
+        """
+        ...
+
+
+class Samples(Protocol):
+    """Where the text of a run comes from: batches, each row with its writer.
+
+    The batch of a micro-step is a function of the run's seed and the step, so a run resumes without
+    remembering anything that `state_dict` does not say.
+    """
+
+    def micro_batches(self, step: int) -> list[Batch]:
+        """All micro-batches of one optimiser step for this process."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be kept to go on; plain JSON values and tensors."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Constraint(Protocol):
+    """A projection of named weights after a step, and what is exported at the end."""
+
+    def project(self, named_weights: Iterator[tuple[str, Tensor]]) -> None:
+        """Move the weights, in place, to the nearest that obey; projecting twice is projecting once."""
+        ...

@@ -1,0 +1,73 @@
+"""Edge conventions in one place: 0 log 0, the log of a mixture, running normalisers, means.
+
+Natural logarithms throughout; ``-inf`` says "never". Nothing here turns a NaN that came in into a number.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def times_log(p: Tensor, log_x: Tensor) -> Tensor:
+    """``p * log_x`` with ``0 * log_x = 0``, also where ``log_x`` is infinite or undefined.
+
+    The gradient is zero where ``p`` is zero, so that a token nobody ever says moves nothing.
+    """
+    never = p == 0
+    return (p * log_x.masked_fill(never, 0.0)).masked_fill(never, 0.0)
+
+
+def log_ratio(log_a: Tensor, log_b: Tensor) -> Tensor:
+    """``log(a / b)``, taken to be 0 where both are zero: two who never say a token agree on it."""
+    both_never = (log_a == -math.inf) & (log_b == -math.inf)
+    return log_a.masked_fill(both_never, 0.0) - log_b.masked_fill(both_never, 0.0)
+
+
+def log_mix(log_a: Tensor, log_b: Tensor, *, weight: float) -> Tensor:
+    """``log(weight * a + (1 - weight) * b)``, exact at weight 0 and 1 and where either is zero."""
+    if weight == 0:
+        return log_b
+    if weight == 1:
+        return log_a
+    return torch.logaddexp(log_a + math.log(weight), log_b + math.log1p(-weight))
+
+
+def log_one_minus_exp(log_p: Tensor) -> Tensor:
+    """``log(1 - exp(log_p))`` for ``log_p <= 0`` without cancellation at either end."""
+    near_zero = log_p > -math.log(2)
+    return torch.where(
+        near_zero,
+        torch.log(-torch.expm1(torch.where(near_zero, log_p, -1.0))),
+        torch.log1p(-torch.exp(torch.where(near_zero, -1.0, log_p))),
+    )
+
+
+class RunningNormaliser:
+    """Log-sum-exp over the vocabulary, gathered tile by tile while the tiles are filled.
+
+    Args:
+        n: number of positions of the chunk.
+        like: a tensor that gives device and floating-point type.
+    """
+
+    def __init__(self, n: int, like: Tensor) -> None:
+        # Not -inf: a tile in which everything is "never" must give exp(-inf - finite) = 0, not NaN.
+        self._highest = torch.full((n,), torch.finfo(like.dtype).min, dtype=like.dtype, device=like.device)
+        self._sum = torch.zeros(n, dtype=like.dtype, device=like.device)
+
+    def add(self, tile: Tensor, scratch: Tensor | None = None) -> None:
+        """Take in a tile ``[v, n]`` of unnormalised logs; ``scratch`` is overwritten if given."""
+        highest = torch.maximum(self._highest, tile.amax(0))
+        shifted = torch.sub(tile, highest, out=scratch)
+        self._sum = self._sum * torch.exp(self._highest - highest) + shifted.exp_().sum(0)
+        self._highest = highest
+
+    def value(self) -> Tensor:
+        """The normaliser ``[n]`` of everything taken in so far; ``-inf`` where all was "never"."""
+        return self._highest + self._sum.log()
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``values`` where ``mask`` is true; 0 where it never is."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)

@@ -1,0 +1,48 @@
+"""All the faults of one recipe, gathered so that they are told at once and in the order of its lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tutelage.errors import Several, TutelageError
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where something was written.
+
+    Attributes:
+        text: how an error begins, such as ``recipe.yaml:7``.
+        order: position among the other spots of the same recipe.
+    """
+
+    text: str
+    order: int = 0
+
+
+@dataclass
+class Faults:
+    """A list of faults that grows while a recipe is read.
+
+    Attributes:
+        found: every fault with the order of its spot.
+    """
+
+    found: list[tuple[int, TutelageError]] = field(default_factory=list)
+
+    def add(self, spot: Spot, problem: str, *, expected: str, fix: str) -> None:
+        """Remember a fault; one that is known already (arms share words) is not told twice."""
+        self.tell(spot, TutelageError(f"{spot.text}: {problem}", expected=expected, fix=fix))
+
+    def tell(self, spot: Spot, error: TutelageError) -> None:
+        """Remember an error whose text is complete."""
+        if all(str(known) != str(error) for _, known in self.found):
+            self.found.append((spot.order, error))
+
+    def raise_any(self) -> None:
+        """Raise what was found: nothing, the one fault, or `Several`."""
+        ordered = [error for _, error in sorted(self.found, key=lambda pair: pair[0])]
+        if len(ordered) == 1:
+            raise ordered[0]
+        if ordered:
+            raise Several(ordered)

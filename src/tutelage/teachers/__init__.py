@@ -1,0 +1,19 @@
+"""Where a teacher's distribution comes from: one file a kind, one line each in this table."""
+
+from typing import Any
+
+from tutelage.registry import Entry, Table
+
+TABLE = Table(
+    "teachers",
+    {
+        "model": Entry("tutelage.teachers.model:ModelTeacher"),
+        "mixture": Entry("tutelage.teachers.mixture:MixtureTeacher"),
+    },
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in TABLE:
+        return TABLE.load(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
