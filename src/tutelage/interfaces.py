@@ -74,6 +74,16 @@ class Batch:
         wrote = torch.tensor([name == writer for name in self.writers], device=self.tokens.device)
         return wrote[self.positions[0]]
 
+    def first(self, length: int) -> Batch:
+        """The first row alone, cut to ``length`` tokens."""
+        return Batch(
+            self.tokens[:1, :length],
+            self.attention[:1, :length],
+            self.mask[:1, :length],
+            self.writers[:1],
+            {name: values[:1] for name, values in self.columns.items()},
+        )
+
     def to(self, device: str | torch.device) -> Batch:
         """The same batch on another device."""
         return Batch(

@@ -131,7 +131,8 @@ def options(entry: Entry) -> dict[str, Option]:
     """What a recipe may say about an entry, read from the source without importing it.
 
     For a function those are its keyword-only arguments, for a dataclass its fields, less those that
-    begin with an underscore or are ``field(init=False)``. Fields of a parent class are not seen. A
+    begin with an underscore or are ``field(init=False)`` or ``field(repr=False)`` (state, such as weights
+    once loaded). Fields of a parent class are not seen. A
     default must be a literal, a literal constant of the same module or ``field(default_factory=...)``
     of a builtin, because it is written into ``run.json``.
 
@@ -142,8 +143,10 @@ def options(entry: Entry) -> dict[str, Option]:
     node = _definition(source, entry)
     told = _explained(ast.get_docstring(node) or "")
     pairs = _fields(node) if isinstance(node, ast.ClassDef) else _keywords(node)
+    aliases = _Aliases(source)
     found = {}
-    for name, annotation, default in pairs:
+    for name, type_, default in pairs:
+        annotation = ast.unparse(aliases.visit(type_)) if type_ else "Any"
         try:
             required, value = _default(default, source)
         except ValueError:
@@ -152,19 +155,34 @@ def options(entry: Entry) -> dict[str, Option]:
     return found
 
 
-def _fields(node: ast.ClassDef) -> Iterator[tuple[str, str, ast.expr | None]]:
+class _Aliases(ast.NodeTransformer):
+    """Writes out names such as ``Mode = Literal["a", "b"]`` that the module gives to types."""
+
+    def __init__(self, source: ast.Module) -> None:
+        self.types = {
+            ast.unparse(line.targets[0]): line.value
+            for line in source.body
+            if isinstance(line, ast.Assign) and isinstance(line.value, ast.Subscript)
+        }
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self.types.get(node.id, node)
+
+
+def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None, ast.expr | None]]:
     for line in node.body:
         if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
             continue
-        name, annotation = line.target.id, ast.unparse(line.annotation)
-        hidden = any(word.arg == "init" and ast.unparse(word.value) == "False" for word in _call(line.value))
-        if not (name.startswith("_") or hidden or annotation.startswith("ClassVar")):
+        name, annotation = line.target.id, line.annotation
+        off = {word.arg for word in _call(line.value) if ast.unparse(word.value) == "False"}
+        hidden = off & {"init", "repr"}
+        if not (name.startswith("_") or hidden or "ClassVar" in ast.unparse(annotation)):
             yield name, annotation, line.value
 
 
-def _keywords(node: ast.FunctionDef) -> Iterator[tuple[str, str, ast.expr | None]]:
+def _keywords(node: ast.FunctionDef) -> Iterator[tuple[str, ast.expr | None, ast.expr | None]]:
     for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-        yield argument.arg, ast.unparse(argument.annotation) if argument.annotation else "Any", default
+        yield argument.arg, argument.annotation, default
 
 
 def _call(value: ast.expr | None) -> list[ast.keyword]:
@@ -186,9 +204,9 @@ def _default(value: ast.expr | None, source: ast.Module) -> tuple[bool, Any]:
         return False, empty[factory]
     literal = words.get("default", value)
     if isinstance(literal, ast.Name):
-        for line in source.body:
-            if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == literal.id:
-                literal = line.value
+        name = literal.id
+        assigned = [line for line in source.body if isinstance(line, ast.Assign)]
+        literal = next((line.value for line in assigned if ast.unparse(line.targets[0]) == name), literal)
     return False, ast.literal_eval(literal)
 
 

@@ -19,8 +19,14 @@ SHORTHANDS = {
 }
 """What the one word means that may stand where a mapping could; `teacher` has two (`expanded`)."""
 
-RIVALS = (("divergence", "objective"), ("seed", "seeds"), ("max_steps", "num_train_epochs"))
-"""Two ways of saying one thing: whoever says one later takes back the other."""
+RIVALS = (
+    ("divergence", "objective"),
+    ("objective", "divergence"),
+    ("seed", "seeds"),
+    ("seeds", "seed"),
+    ("num_train_epochs", "max_steps"),
+)
+"""Two ways of saying one thing: whoever says the first later takes back the second."""
 
 
 def expanded(key: str, node: Node) -> Node:
@@ -48,10 +54,9 @@ def overlaid(base: Node, over: Node, faults: Faults, key: str = "") -> Node:
     if not merges or (says_what_it_is and not over.path):
         return over
     merged = dict(base.value)
-    for pair in RIVALS:
-        for said, taken_back in (pair, pair[::-1]):
-            if said in over.value and taken_back not in over.value:
-                merged.pop(taken_back, None)
+    for said, taken_back in RIVALS:
+        if said in over.value and taken_back not in over.value:
+            merged.pop(taken_back, None)
     for name, node in over.value.items():
         merged[name] = overlaid(merged[name], node, faults, name) if name in merged else node
     return Node(merged, base.spot)

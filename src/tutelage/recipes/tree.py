@@ -131,10 +131,9 @@ def from_python(value: Any, faults: Faults, spot: Spot, depth: int = 0) -> Node:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, Mapping):
-        inside = f"{spot.text}." if depth else ""
         return Node(
             {
-                str(key): from_python(item, faults, Spot(f"{inside}{key}", spot.order), depth + 1)
+                str(key): from_python(item, faults, Spot(f"{spot.text}.{key}"), depth + 1)
                 for key, item in value.items()
             },
             spot,
@@ -181,7 +180,8 @@ class _Walk:
             return Node(self.mapping(node, depth), spot)
         if isinstance(node, yaml.SequenceNode):
             return Node([self.node(item, self.at(item), depth + 1) for item in node.value], spot)
-        return Node(node.value if node.style else _meaning(node.value), spot)
+        quoted = isinstance(node, yaml.ScalarNode) and node.style
+        return Node(node.value if quoted else _meaning(node.value), spot)
 
     def mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Node]:
         found: dict[str, Node] = {}

@@ -1,0 +1,31 @@
+"""What the command line does, as functions: a recipe in, a folder or an answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tutelage import run
+from tutelage.recipes import Recipe, read
+
+
+def distil(recipe: str | Path | Mapping[str, Any] | Recipe, **overrides: Any) -> Path:
+    """Train a student as a recipe says; what `tutelage run` does.
+
+    Args:
+        recipe: a YAML file, a name of the library, a mapping of the same shape, or a `Recipe`.
+        **overrides: keys of the recipe to be changed, such as ``training={"max_steps": 5}``.
+
+    Returns:
+        The run's folder; a second call with the same recipe goes on where the first one stopped.
+
+    Raises:
+        TutelageError: the recipe or what it names cannot be used; nothing has been written over.
+    """
+    return run.distil(read(recipe, **overrides), command="tutelage.distil(...)")
+
+
+def check(recipe: str | Path | Mapping[str, Any] | Recipe, **overrides: Any) -> Any:
+    """Say whether a recipe is worth starting; what `tutelage check` does. Arguments as in `distil`."""
+    return run.check(read(recipe, **overrides))

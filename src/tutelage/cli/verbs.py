@@ -1,0 +1,144 @@
+"""The verbs. What loads torch is imported inside a verb: help and mistakes must not wait for it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tutelage.cli import listing
+from tutelage.recipes import load
+
+app = typer.Typer(
+    name="tutelage",
+    help="Distil machine-learning models: the teacher is a distribution.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+)
+
+RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a name of the library.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Changes of the recipe, such as training.max_steps=5."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"tutelage {version('tutelage')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _tutelage(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Distil machine-learning models: the teacher is a distribution."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(help="Folder of the run; a second demo goes on there.")] = "runs/demo",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds each arm is run with.")] = 3,
+) -> None:
+    """Distil a small language model on real text, with control arms and a report; minutes, offline."""
+    from tutelage import run
+
+    run.demo(out, seeds=tuple(range(seeds)))
+
+
+@app.command("run")
+def run_(recipe: RecipeFile, changes: Changes = None) -> None:
+    """Distil as a recipe says. The same command again goes on where it stopped."""
+    read = load(recipe, changes or ())
+    from tutelage import run
+
+    print(run.distil(read, command=_typed()))
+
+
+@app.command()
+def check(recipe: RecipeFile, changes: Changes = None, as_json: AsJson = False) -> None:
+    """Before anything is spent: same vocabulary, same template, does the teacher know more, does it fit?"""
+    read = load(recipe, changes or ())
+    from tutelage import run
+
+    result = run.check(read)
+    print(_json(result.to_json()) if as_json else result.text())
+    raise typer.Exit(result.exit_status)
+
+
+@app.command()
+def evaluate(
+    students: Annotated[list[str], typer.Argument(metavar="STUDENT", help="Model folders or hub names.")],
+    data: Annotated[str, typer.Option(help="Held-out text: a file or a hub name.")],
+    teacher: Annotated[str | None, typer.Option(help="Compare with this model as well.")] = None,
+    max_rows: Annotated[int, typer.Option(min=1, help="Rows that are used, from the beginning.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Measure students on held-out text: nats per token, and how far each is from the teacher."""
+    from tutelage.recipes import find
+
+    places = [find(student) for student in students]
+    text, told = find(data), find(teacher) if teacher is not None else None
+    from tutelage import evaluation
+
+    result = evaluation.compare(places, data=text, teacher=told, max_rows=max_rows)
+    print(_json(result.to_json()) if as_json else result.text())
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a run or a study.")],
+) -> None:
+    """Write report.html of a run again: one file that stands alone."""
+    listing.run_folder(folder)
+    from tutelage.report import write_report
+
+    print(write_report(folder))
+
+
+@app.command("list")
+def list_(
+    family: Annotated[
+        str | None, typer.Argument(metavar="FAMILY", help="One table only, such as divergences.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What there is: teachers, divergences, samples, estimators, constraints, plans, recipes."""
+    tables = listing.tables(family)
+    print(_json(tables) if as_json else listing.as_text(tables))
+
+
+@app.command()
+def cite(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A paper, anything that `list` shows, or a run's folder."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whom to cite, as BibTeX; without a name, every paper there is."""
+    papers = listing.papers(name)
+    print(_json(listing.papers_as_json(papers)) if as_json else listing.papers_as_text(papers, name))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _typed() -> str:
+    return shlex.join(["tutelage", *sys.argv[1:]])

@@ -1,0 +1,1 @@
+"""How well a student does: held-out text, intervals, comparisons of several students."""

@@ -1,0 +1,36 @@
+"""Language models: loaded, made anew, taken apart into hidden states and output layer, and saved.
+
+`load_model` and `new_model` give a `LanguageModel`; `rows_of` its hidden states at a batch's counted
+positions with the output layer that belongs to them; `prove_shared` the token ids on which two models
+may meet; `write` what it writes; `save_student` a plain folder.
+"""
+
+from tutelage.models.forward import HiddenAt, rows_of
+from tutelage.models.generate import write
+from tutelage.models.heads import OutputLayer, last_hidden, output_layer, prove_head
+from tutelage.models.load import LanguageModel, load_model
+from tutelage.models.new import new_model
+from tutelage.models.save import save_student
+from tutelage.models.shared import Shared, common, prove_shared
+from tutelage.models.tokenizers import load_tokenizer
+from tutelage.models.vocabulary import Vocabulary, vocabulary_of
+
+__all__ = [
+    "HiddenAt",
+    "LanguageModel",
+    "OutputLayer",
+    "Shared",
+    "Vocabulary",
+    "common",
+    "last_hidden",
+    "load_model",
+    "load_tokenizer",
+    "new_model",
+    "output_layer",
+    "prove_head",
+    "prove_shared",
+    "rows_of",
+    "save_student",
+    "vocabulary_of",
+    "write",
+]

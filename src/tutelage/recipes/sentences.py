@@ -1,0 +1,93 @@
+"""A run in one sentence: which teacher, by which divergence, on whose samples, within what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Any, Protocol
+
+from tutelage.recipes.places import Place
+from tutelage.recipes.words import TeacherWord, Term, Word
+
+_SPELT = {"kl": "KL"}
+_HYPHENATED = {"jensen_shannon": "Jensen-Shannon", "cross_entropy": "cross-entropy"}
+
+
+class Said(Protocol):
+    """The part of a recipe that the sentence is made from."""
+
+    @property
+    def teacher(self) -> TeacherWord | None: ...
+    @property
+    def objective(self) -> tuple[Term, ...]: ...
+    @property
+    def samples(self) -> Word: ...
+    @property
+    def constraint(self) -> Word: ...
+    @property
+    def plan(self) -> str: ...
+
+
+def sentence_of(recipes: Iterable[Said]) -> dict[str, str]:
+    """The five words; where the arms of a study differ, each way of saying it once."""
+    arms = list(recipes)
+    return {
+        "teacher": _either(_teacher(arm.teacher) for arm in arms),
+        "divergence": _either(_objective(arm.objective) for arm in arms),
+        "samples": _either(_samples(arm.samples) for arm in arms),
+        "constraint": _either(_name(arm.constraint.kind) for arm in arms),
+        "plan": _either(arm.plan for arm in arms),
+    }
+
+
+def _either(texts: Iterable[str]) -> str:
+    *most, last = dict.fromkeys(texts)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _teacher(word: TeacherWord | None) -> str:
+    if word is None:
+        return "none"
+    inner = [item for value in word.options.values() for item in _several(value)]
+    if inner:
+        return f"a {_name(word.kind)} of {' and '.join(_teacher(item) for item in inner)}"
+    return f"the {_name(word.kind)}{_place(word.options)}"
+
+
+def _several(value: Any) -> list[TeacherWord]:
+    items = value if isinstance(value, tuple) else (value,)
+    return [item for item in items if isinstance(item, TeacherWord)]
+
+
+def _samples(word: Word) -> str:
+    kind = {"dataset": "data set"}.get(word.kind, _name(word.kind))
+    return f"the {kind}{_place(word.options)}"
+
+
+def _objective(terms: tuple[Term, ...]) -> str:
+    if len(terms) == 1 and terms[0].weight == 1:
+        return _term(terms[0])
+    return " + ".join(f"{term.weight:g} {_term(term)}" for term in terms)
+
+
+def _term(term: Term) -> str:
+    whose = {"all": "", "dataset": " on the data set"}.get(term.on, f" on the {term.on}'s text")
+    warm = f" at temperature {term.temperature:g}" if term.temperature != 1 else ""
+    return _name(term.divergence) + warm + whose
+
+
+def _name(kind: str) -> str:
+    return _HYPHENATED.get(kind) or " ".join(_SPELT.get(part, part) for part in kind.split("_"))
+
+
+def _place(options: Mapping[str, Any]) -> str:
+    """The first place among the options, shortened to what tells one from another."""
+    for value in options.values():
+        if isinstance(value, Place):
+            parts = PurePath(value.written.removeprefix("package:")).parts
+            *above, leaf = [part for part in parts if part not in ("/", "..", ".")] or [value.written]
+            stem = leaf.partition(".")[0] or leaf
+            # `runs/gpt2/student` is not told apart by its last part, nor is `tinystories/train.jsonl.gz`.
+            general = stem in ("student", "teacher", "model", "train", "dev", "test", "data")
+            return f" {'/'.join([*above[-1:], stem]) if general or '.' not in leaf else stem}"
+    return ""

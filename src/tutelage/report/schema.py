@@ -1,0 +1,185 @@
+"""What the files of a run say, as values: ``run.json``, ``results.json``, ``texts.json`` and ``heat.json``.
+
+Keys that are not named here are ignored, so an older report can read a newer run. Numbers that are
+not finite become None: they are shown as missing, never as a zero.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+"""A number, or None where there is none: a run that diverged, an interval of one seed."""
+
+Guess = tuple[str, float]
+"""A token and its probability."""
+
+
+class Stored(BaseModel):
+    """A part of one of the files."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=False)
+
+
+class Sentence(Stored):
+    """The five words of a run, for people."""
+
+    teacher: str
+    divergence: str
+    samples: str
+    constraint: str
+    plan: str
+
+
+class DataFile(Stored):
+    """A file that was read, and its hash."""
+
+    path: str
+    sha256: str | None = None
+    rows: int | None = None
+    found: str | None = None
+
+
+class RunFile(Stored):
+    """``run.json``: what was run, where and with what."""
+
+    sentence: Sentence
+    recipe: dict[str, Any] = {}
+    recipe_hash: str | None = None
+    seed: int | None = None
+    seeds: tuple[int, ...] | None = None
+    versions: dict[str, str | None] = {}
+    commit: str | None = None
+    machine: dict[str, Any] = {}
+    data: tuple[DataFile, ...] = ()
+    papers: tuple[str, ...] = ()
+    command: str | None = None
+    started: str | None = None
+    finished: str | None = None
+    minutes: Number = None
+    student: dict[str, Any] | None = None
+    teacher: dict[str, Any] | None = None
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds of a study, or the one of a run."""
+        return self.seeds or (() if self.seed is None else (self.seed,))
+
+
+class Curve(Stored):
+    """One seed's numbers during training: lists as long as ``step``, with None where nothing was measured."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, tuple[Number, ...]] = Field(init=False)
+
+    seed: int
+    step: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _as_long_as_the_steps(self) -> Curve:
+        for name, values in self.__pydantic_extra__.items():
+            if len(values) != len(self.step):
+                raise ValueError(f"{name} has {len(values)} values for {len(self.step)} steps")
+        return self
+
+    def points(self, metric: str) -> tuple[tuple[float, float], ...]:
+        """``(step, value)`` where ``metric`` was measured, by step."""
+        values = self.__pydantic_extra__.get(metric, ())
+        pairs = zip(self.step, values, strict=False)
+        return tuple(sorted((float(step), value) for step, value in pairs if value is not None))
+
+
+class Arm(Stored):
+    """One way of training (or of not training) the student, over its seeds."""
+
+    name: str
+    what: str = ""
+    seeds: tuple[int, ...] = ()
+    numbers: dict[str, tuple[Number, ...]] = {}
+    curves: tuple[Curve, ...] = ()
+
+
+class Difference(Stored):
+    """An arm less the control arm, in one metric; the interval is None where one seed does not tell."""
+
+    arm: str
+    metric: str
+    mean: Number
+    low: Number = None
+    high: Number = None
+    confidence: float = 0.95
+
+
+class HeldOutText(Stored):
+    """The text on which the results were measured."""
+
+    path: str
+    rows: int | None = None
+    tokens: int | None = None
+
+
+class Teacher(Stored):
+    """The teacher on the same text."""
+
+    nats_per_token: Number = None
+
+
+class Results(Stored):
+    """``results.json``: what was measured when training was over."""
+
+    held_out: HeldOutText | None = None
+    teacher: Teacher | None = None
+    arms: tuple[Arm, ...] = ()
+    compared_with: str | None = None
+    differences: tuple[Difference, ...] = ()
+    noise_floor: dict[str, Any] = {}
+
+    def floor(self, metric: str) -> float | None:
+        """How far seeds alone move a metric, or None if that was not measured."""
+        value = self.noise_floor.get(metric)
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+    def difference(self, arm: str, metric: str) -> Difference | None:
+        """The comparison of one arm with the control in one metric, if it was made."""
+        return next((d for d in self.differences if (d.arm, d.metric) == (arm, metric)), None)
+
+
+class Written(Stored):
+    """What one writer wrote."""
+
+    writer: str
+    text: str
+
+
+class Prompted(Stored):
+    """A beginning, and how each writer went on."""
+
+    prompt: str
+    texts: tuple[Written, ...]
+
+
+class HeatToken(Stored):
+    """A token of held-out text and how far student and teacher differ before it."""
+
+    token: str
+    nats: Number = None
+    counted: bool = True
+    student: Guess | None = None
+    teacher: Guess | None = None
+
+
+class Heat(Stored):
+    """``heat.json``: one text, token by token."""
+
+    arm: str
+    seed: int | None = None
+    divergence: str = "forward_kl"
+    tokens: tuple[HeatToken, ...] = ()

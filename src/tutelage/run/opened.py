@@ -1,0 +1,134 @@
+"""From a recipe's words to open things: student, teacher, samples; what arms share is opened once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from tutelage.constraints import TABLE as CONSTRAINTS
+from tutelage.divergences import TABLE as DIVERGENCES
+from tutelage.errors import TutelageError
+from tutelage.estimators import TABLE as ESTIMATORS
+from tutelage.interfaces import Constraint, Machine, Teacher
+from tutelage.models import LanguageModel, Shared, load_model, new_model, prove_head, prove_shared
+from tutelage.recipes import Recipe, SamplesWord, TeacherWord
+from tutelage.samples import TABLE as SAMPLES
+from tutelage.seeds import stream_seed
+from tutelage.teachers import TABLE as TEACHERS
+
+
+class Shelf:
+    """Opened teachers and tokenised data, kept for the arms and seeds that ask for the same again.
+
+    Args:
+        accelerator: says on which device weights live.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self.machine = Machine(device=str(accelerator.device), dtype="float32")
+        self._teachers: dict[str, Teacher] = {}
+        self._samples: dict[str, Any] = {}
+
+    def student(self, recipe: Recipe, seed: int) -> LanguageModel:
+        """The student before training: weights in float32; a new one is drawn from the seed.
+
+        Its output layer is proved to give the model's own logits.
+        """
+        word = recipe.student
+        if word.config is not None:
+            assert word.tokenizer is not None
+            config = word.config if isinstance(word.config, str) else dict(word.config)
+            drawn = stream_seed(seed, "student")
+            student = new_model(config, word.tokenizer, seed=drawn, machine=self.machine)
+        else:
+            assert word.model is not None
+            student = load_model(word.model, machine=self.machine, tokenizer=word.tokenizer)
+        prove_head(student.model, torch.arange(min(8, student.vocabulary.width))[None])
+        return student
+
+    def teacher(self, word: TeacherWord | None) -> Teacher | None:
+        """An open teacher, or None where there is none."""
+        if word is None or word.kind == "none":
+            return None
+        key = _key(word)
+        if key not in self._teachers:
+            machine = self.machine
+            if str(self.accelerator.mixed_precision) == "bf16":
+                machine = dataclasses.replace(machine, dtype="bfloat16")
+            self._teachers[key] = described(word).open(machine)
+        return self._teachers[key]
+
+    def samples(self, word: SamplesWord, student: LanguageModel) -> Any:
+        """An open source of text, tokenised with the student's tokenizer."""
+        key = _key(word) + student.vocabulary.rules
+        if key not in self._samples:
+            self._samples[key] = SAMPLES.load(word.kind)(**word.options).open(student.tokenizer)
+        return self._samples[key]
+
+    def opened_samples(self) -> list[Any]:
+        """What was read so far: path, hash, rows and columns found."""
+        return [samples.source for samples in self._samples.values()]
+
+    def held_out(self, recipe: Recipe, student: LanguageModel) -> Any:
+        """The text of `evaluation:`, read like that of `samples:`; None without one."""
+        if recipe.evaluation is None:
+            return None
+        options = {**recipe.samples.options, "data": recipe.evaluation.data}
+        options |= {"max_rows": recipe.evaluation.max_rows, "shuffle": False}
+        word = SamplesWord(recipe.samples.kind, options)
+        return self.samples(word, student)
+
+
+def described(word: TeacherWord) -> Teacher:
+    """The description of a teacher, and of the teachers inside it."""
+    return TEACHERS.load(word.kind)(**{key: _described(value) for key, value in word.options.items()})
+
+
+def constraint_of(recipe: Recipe) -> Constraint:
+    """The recipe's constraint."""
+    return CONSTRAINTS.load(recipe.constraint.kind)(**recipe.constraint.options)
+
+
+def estimator_of(recipe: Recipe) -> Any:
+    """The recipe's estimator."""
+    return ESTIMATORS.load(recipe.estimator.kind)(**recipe.estimator.options)
+
+
+def meeting(student: LanguageModel, teacher: Teacher | None) -> Shared:
+    """The token ids on which student and teacher provably meet; without a teacher the student's own.
+
+    Raises:
+        NotShared: their tokenizers differ.
+    """
+    return prove_shared(student.vocabulary, student.vocabulary if teacher is None else teacher.vocabulary)
+
+
+def try_objective(recipe: Recipe) -> None:
+    """Evaluate every term once on two tiny rows, so that a bad option fails in the first second."""
+    from_two = torch.tensor([[0.5, 0.5]]).log()
+    for term in recipe.objective:
+        try:
+            DIVERGENCES.load(term.divergence)(from_two, from_two, **term.options)
+        except TypeError as error:
+            raise TutelageError(
+                f"{term.divergence}: {error}",
+                expected="options that the divergence has",
+                fix="`tutelage list divergences` explains each",
+            ) from error
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, TeacherWord):
+        return described(value)
+    if isinstance(value, tuple | list):
+        return tuple(_described(item) for item in value)
+    return value
+
+
+def _key(word: Any) -> str:
+    return json.dumps(dataclasses.asdict(word), sort_keys=True, default=str)

@@ -1,0 +1,182 @@
+"""What came out of a study: the table of arms, what the models write, and where they differ."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from tutelage.distribution import Distribution
+from tutelage.evaluation.held_out import measured_positions
+from tutelage.evaluation.intervals import over_seeds, spread, t95
+from tutelage.interfaces import Machine
+from tutelage.models import load_model, write
+from tutelage.recipes import Recipe
+from tutelage.run.opened import Shelf
+from tutelage.run.single import MEASURED, Job, Probe
+
+COMPARED = ("student_nats", "forward_kl_nats", "agreement")
+WRITING_TEMPERATURE = 0.7
+HEAT_TOKENS = 160
+
+
+def results(recipe: Recipe, jobs: list[Job], untouched: dict[int, Any]) -> dict[str, Any]:
+    """The table of arms, their differences from the control arm, and the noise floor.
+
+    Differences are paired by seed; intervals are Student's t over seeds, 95 %.
+    """
+    arms = []
+    if untouched:
+        arms.append(_arm("untouched", "the student before training", untouched, []))
+    by_arm: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_arm.setdefault(job.arm, []).append(job)
+    for name, members in by_arm.items():
+        measured = {job.seed: json.loads((job.folder / MEASURED).read_text()) for job in members}
+        what = " + ".join(str(term) for term in members[0].recipe.objective)
+        arms.append(_arm(name, what, measured, [_curve(job) for job in members]))
+    found: dict[str, Any] = {"arms": arms}
+    first = next(iter(arms), None)
+    measured = json.loads((jobs[0].folder / MEASURED).read_text())
+    if recipe.evaluation is not None and measured["tokens"]:
+        found["held_out"] = {
+            "path": recipe.evaluation.data,
+            "rows": measured["rows"],
+            "tokens": measured["tokens"],
+        }
+    teacher = [arm["numbers"]["teacher_nats"] for arm in arms if "teacher_nats" in arm["numbers"]]
+    if teacher:
+        found["teacher"] = {"nats_per_token": teacher[0][0]}
+    control = recipe.control or (first["name"] if first and len(arms) > 1 else None)
+    if control is not None:
+        found["compared_with"] = control
+        found["differences"] = _differences(arms, control)
+        found["noise_floor"] = _noise_floor(arms, control)
+    return found
+
+
+def texts(recipe: Recipe, jobs: list[Job], shelf: Shelf) -> list[dict[str, Any]]:
+    """What teacher, untouched student and each arm write for every prompt, at temperature 0.7, one seed."""
+    assert recipe.evaluation is not None
+    prompts = list(recipe.evaluation.prompts)
+    if not prompts:
+        return []
+    length = recipe.evaluation.max_new_tokens
+
+    def written(model: Any) -> list[str]:
+        return write(model, prompts, max_new_tokens=length, seed=jobs[0].seed, temperature=WRITING_TEMPERATURE)
+
+    writers: dict[str, list[str]] = {}
+    teacher = shelf.teacher(recipe.teacher)
+    if getattr(teacher, "loaded", None) is not None:
+        writers["teacher"] = written(teacher.loaded)  # type: ignore[union-attr]
+    writers["untouched"] = written(shelf.student(recipe, jobs[0].seed))
+    for job in jobs:
+        if job.arm not in writers:
+            writers[job.arm] = written(load_model(str(job.folder / "student"), machine=Machine()))
+    return [
+        {"prompt": prompt, "texts": [{"writer": name, "text": text[i]} for name, text in writers.items()]}
+        for i, prompt in enumerate(prompts)
+    ]
+
+
+def heat(recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerator: Accelerator) -> dict[str, Any] | None:
+    """Token by token, where the last arm's student and the teacher differ on the first held-out text."""
+    job = jobs[-1]
+    student = load_model(str(job.folder / "student"), machine=shelf.machine)
+    probe = Probe(job, shelf, student, accelerator)
+    if not probe.batches or probe.teacher is None:
+        return None
+    batch = probe.batches[0].first(HEAT_TOKENS)
+    said, told = probe.pair(batch)
+    nats = measured_positions(batch, said, told)["forward_kl_nats"].tolist()
+    best = [_first(d, student.tokenizer) for d in (said, told)]
+    tokens, index = [], 0
+    for token, counted, real in zip(batch.tokens[0], batch.mask[0], batch.attention[0], strict=True):
+        if not real:
+            continue
+        shown: dict[str, Any] = {"token": student.tokenizer.decode([int(token)]), "counted": bool(counted)}
+        if counted:
+            shown |= {"nats": max(nats[index], 0.0), "student": best[0][index], "teacher": best[1][index]}
+            index += 1
+        tokens.append(shown)
+    return {"arm": job.arm, "seed": job.seed, "divergence": "forward_kl", "tokens": tokens}
+
+
+def _first(distribution: Distribution, tokenizer: Any) -> list[tuple[str, float]]:
+    best = distribution.log_probs().max(-1)
+    return [
+        (tokenizer.decode([int(token)]), float(log_prob.exp()))
+        for token, log_prob in zip(best.indices, best.values, strict=True)
+    ]
+
+
+def _arm(name: str, what: str, measured: dict[int, Any], curves: list[dict[str, Any]]) -> dict[str, Any]:
+    seeds = sorted(measured)
+    names = measured[seeds[0]]["numbers"]
+    numbers = {key: [measured[seed]["numbers"][key] for seed in seeds] for key in names}
+    return {"name": name, "what": what, "seeds": seeds, "numbers": numbers, "curves": curves}
+
+
+def _curve(job: Job) -> dict[str, Any]:
+    path = job.folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    evaluated = [line for line in lines if "eval_student_nats" in line]
+    curve: dict[str, Any] = {"seed": job.seed, "step": [line["step"] for line in evaluated]}
+    for key in ("eval_student_nats", "eval_forward_kl_nats"):
+        if evaluated and key in evaluated[0]:
+            curve[key] = [line[key] for line in evaluated]
+    logged = [line for line in lines if "loss_nats" in line]
+    return curve | {
+        "loss_step": [line["step"] for line in logged],
+        "loss_nats": [line["loss_nats"] for line in logged],
+    }
+
+
+def _differences(arms: list[dict[str, Any]], control: str) -> list[dict[str, Any]]:
+    reference = next(arm for arm in arms if arm["name"] == control)
+    found = []
+    for arm in arms:
+        if arm is reference:
+            continue
+        for metric in COMPARED:
+            if metric not in arm["numbers"] or metric not in reference["numbers"]:
+                continue
+            pairs = _paired(arm, reference, metric)
+            interval = over_seeds([ours - theirs for ours, theirs in pairs])
+            ends = {"low": interval.low, "high": interval.high} if not math.isnan(interval.low) else {}
+            found.append(
+                {"arm": arm["name"], "metric": metric, "mean": interval.mean, "low": None, "high": None}
+                | ends
+                | {"confidence": 0.95, "seeds": len(pairs)}
+            )
+    return found
+
+
+def _paired(arm: dict[str, Any], reference: dict[str, Any], metric: str) -> list[tuple[float, float]]:
+    # An untouched student that exists was measured once; it stands beside every seed.
+    theirs = dict(zip(reference["seeds"], reference["numbers"][metric], strict=True))
+    ours = dict(zip(arm["seeds"], arm["numbers"][metric], strict=True))
+    if len(theirs) == 1:
+        theirs = dict.fromkeys(ours, next(iter(theirs.values())))
+    if len(ours) == 1:
+        ours = dict.fromkeys(theirs, next(iter(ours.values())))
+    return [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def _noise_floor(arms: list[dict[str, Any]], control: str) -> dict[str, Any]:
+    numbers = next(arm for arm in arms if arm["name"] == control)["numbers"]
+    floor: dict[str, Any] = {}
+    for metric in COMPARED:
+        values = numbers.get(metric, [])
+        if len(values) > 1:
+            floor[metric] = t95(len(values) - 1) * spread(values) * math.sqrt(2 / len(values))
+    return floor | {
+        "how": f"what two groups of as many seeds of '{control}' differ by in 95 of 100 cases "
+        "(Student's t times the spread over its seeds)"
+        if floor
+        else "one seed: the noise of chance was not measured"
+    }

@@ -1,0 +1,163 @@
+"""One student, one seed: open the words, train, save, measure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from tutelage.distribution import Distribution, left_out
+from tutelage.evaluation.held_out import HeldOut, measure
+from tutelage.interfaces import Batch, Teacher
+from tutelage.models import LanguageModel, save_student
+from tutelage.recipes import Recipe
+from tutelage.run.checkpoint import write_text
+from tutelage.run.learner import Learner, meet, said_by
+from tutelage.run.loop import Words, train
+from tutelage.run.metrics import Metrics
+from tutelage.run.opened import Shelf, constraint_of, estimator_of, meeting
+
+MEASURED = "measured.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a study.
+
+    Attributes:
+        arm: its name among the arms.
+        seed: of every stream of chance.
+        recipe: with the arm's changes made.
+        folder: where its student, metrics and state go.
+        report_teacher: a teacher to measure against where the arm itself has none.
+    """
+
+    arm: str
+    seed: int
+    recipe: Recipe
+    folder: Path
+    report_teacher: Any = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the student is saved and measured."""
+        return (self.folder / MEASURED).is_file() and (self.folder / "student" / "config.json").is_file()
+
+
+def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
+    """Train one student, from its last state if there is one, and leave its folder complete."""
+    recipe, training = job.recipe, job.recipe.training
+    job.folder.mkdir(parents=True, exist_ok=True)
+    student = shelf.student(recipe, job.seed)
+    if training.gradient_checkpointing:
+        student.model.gradient_checkpointing_enable()
+    teacher = shelf.teacher(recipe.teacher) if recipe.needs_teacher else None
+    samples = shelf.samples(recipe.samples, student).shared_out(
+        seed=job.seed,
+        micro_rows=training.per_device_train_batch_size,
+        micro_steps=training.gradient_accumulation_steps,
+        processes=accelerator.num_processes,
+        process=accelerator.process_index,
+    )
+    learner = Learner(student, recipe.objective, estimator_of(recipe), meeting(student, teacher))
+    steps = training.max_steps if training.max_steps > 0 else samples.steps(training.num_train_epochs)
+    words = Words(learner, teacher, samples, constraint_of(recipe), training, steps, job.seed)
+    probe = Probe(job, shelf, student, accelerator)
+    metrics = Metrics(
+        job.folder / "metrics.jsonl",
+        steps,
+        training.logging_steps,
+        f"{job.arm} seed {job.seed}",
+        quiet=not accelerator.is_main_process,
+        track=_tracker(recipe, accelerator, job),
+    )
+    with metrics:
+        train(words, job.folder, accelerator, metrics, probe)
+    if accelerator.is_main_process:
+        save_student(student, job.folder / "student")
+        write_text(job.folder / MEASURED, json.dumps(_measured(probe.held_out()), indent=1))
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+
+
+class Probe:
+    """Measures a student on the held-out text of its recipe.
+
+    Args:
+        job: the run.
+        shelf: where teachers and text are open.
+        student: the model that is measured as it changes.
+        accelerator: only the first process measures.
+    """
+
+    def __init__(self, job: Job, shelf: Shelf, student: LanguageModel, accelerator: Accelerator) -> None:
+        self.student = student
+        self.teacher: Teacher | None = shelf.teacher(job.recipe.teacher or job.report_teacher)
+        self.shared = meeting(student, self.teacher)
+        self.accelerator = accelerator
+        data = shelf.held_out(job.recipe, student)
+        rows = job.recipe.evaluation.per_device_eval_batch_size if job.recipe.evaluation else 0
+        self.batches = [] if data is None else [b.to(accelerator.device) for b in data.in_order(rows)]
+        self._learner = Learner(student, (), None, self.shared)
+
+    def __call__(self) -> Mapping[str, float]:
+        """Means per counted token, by the names of ``metrics.jsonl``; empty without held-out text."""
+        if not self.accelerator.is_main_process or not self.batches:
+            return {}
+        found = {f"eval_{name}": value for name, value in self.held_out().means().items()}
+        return found | {f"eval_{name}": value for name, value in self.outside().items()}
+
+    def held_out(self) -> HeldOut:
+        """Every measure by row of text."""
+        training = self.student.model.training
+        self.student.model.eval()
+        try:
+            return measure(self.batches, self.said, self._told if self.teacher is not None else None)
+        finally:
+            self.student.model.train(training)
+
+    def outside(self) -> dict[str, float]:
+        """The mass that student and teacher put on tokens they do not share, on the first batch."""
+        batch = self.batches[0]
+        model, shared = self.student.model, self.shared
+        never = shared.never_on(batch.tokens.device)
+        training = model.training
+        model.eval()
+        with torch.no_grad():
+            rows = slice(0, 64)
+            found = {"mass_left_out_student": float(left_out(said_by(model, batch), shared.width, never, rows).mean())}
+            if self.teacher is not None:
+                told = self.teacher(batch)
+                found["mass_left_out"] = float(left_out(told, shared.width, never, rows).mean())
+        model.train(training)
+        return found
+
+    def said(self, batch: Batch) -> Distribution:
+        """The student's rows on the shared tokens."""
+        return self._learner.rows(batch)
+
+    def pair(self, batch: Batch) -> tuple[Distribution, Distribution]:
+        """Student's and teacher's rows at the counted positions of a batch, without gradients."""
+        self.student.model.eval()
+        with torch.no_grad():
+            return self.said(batch), self._told(batch)
+
+    def _told(self, batch: Batch) -> Distribution:
+        assert self.teacher is not None
+        return meet(self.teacher(batch), self.shared)
+
+
+def _measured(found: HeldOut) -> dict[str, Any]:
+    return {"numbers": found.means(), "rows": len(found.tokens), "tokens": int(found.tokens.sum())}
+
+
+def _tracker(recipe: Recipe, accelerator: Accelerator, job: Job) -> Any:
+    if not recipe.training.report_to:
+        return None
+    accelerator.init_trackers("tutelage", config={"arm": job.arm, "seed": job.seed})
+    return lambda numbers, step: accelerator.log({f"{job.arm}/{k}": v for k, v in numbers.items()}, step=step)

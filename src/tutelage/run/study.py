@@ -1,0 +1,184 @@
+"""A whole recipe: every arm and seed, beside the untouched student, then what came out of them.
+
+A recipe without arms is a study of one arm called ``student``. Every (arm, seed) has a folder of its
+own and is skipped when it is complete, so a killed study goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
+
+from tutelage.errors import TutelageError
+from tutelage.recipes import Recipe
+from tutelage.run import provenance
+from tutelage.run.checkpoint import write_text
+from tutelage.run.opened import Shelf, try_objective
+from tutelage.run.results import heat, results, texts
+from tutelage.run.single import MEASURED, Job, Probe, run_job
+
+UNTOUCHED = "untouched"
+
+
+def distil(recipe: Recipe, *, command: str = "") -> Path:
+    """Do what a recipe says, or go on with it; the folder it leaves is described in the README.
+
+    Args:
+        recipe: what to run.
+        command: how it was asked for, for the record.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        TutelageError: something the user gave cannot be used, or the folder holds another recipe's run.
+    """
+    out = Path(recipe.out)
+    for _, _, arm in recipe.runs():
+        try_objective(arm)
+    accelerator = make_accelerator(recipe)
+    began = time.monotonic()
+    record = _claim(out, recipe, accelerator, command)
+    shelf = Shelf(accelerator)
+    jobs = jobs_of(recipe)
+    _measure_untouched(recipe, jobs, shelf, accelerator)
+    for job in jobs:
+        if not job.done:
+            run_job(job, shelf, accelerator)
+    if accelerator.is_main_process:
+        _conclude(out, recipe, jobs, shelf, accelerator)
+        record["minutes"] = round(record.get("minutes", 0) + (time.monotonic() - began) / 60, 2)
+        record["finished"] = provenance.now()
+        record |= _sizes(recipe, shelf)
+        _write_json(out / "run.json", record)
+    accelerator.end_training()
+    return out
+
+
+def jobs_of(recipe: Recipe) -> list[Job]:
+    """All (arm, seed) runs of a recipe with their folders."""
+    reference = recipe.teacher
+    jobs = []
+    for arm, seed, single in recipe.runs():
+        jobs.append(Job(arm, seed, single, Path(single.out), reference))
+    return jobs
+
+
+def make_accelerator(recipe: Recipe) -> Accelerator:
+    """Processes, device and precision of a run; one thread a core and no more."""
+    training = recipe.training
+    if not torch.cuda.is_available():
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        threads = os.environ.get("OMP_NUM_THREADS")
+        torch.set_num_threads(int(threads) if threads else max(1, (os.cpu_count() or 1) // processes))
+    return Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision="bf16" if training.bf16 else "no",
+        log_with=list(training.report_to) or None,
+        project_config=ProjectConfiguration(project_dir=recipe.out, logging_dir=recipe.out),
+    )
+
+
+def _claim(out: Path, recipe: Recipe, accelerator: Accelerator, command: str) -> dict[str, Any]:
+    """Take the folder for this recipe, or go on with the record that is there."""
+    path = out / "run.json"
+    record: dict[str, Any] = {}
+    if path.exists():
+        try:
+            record = json.loads(path.read_text())
+            before = record["recipe_hash"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TutelageError(
+                f"{path}: not the record of a run ({error})",
+                expected="the run.json that tutelage wrote, or a folder without one",
+                fix="choose another folder under `out:`",
+            ) from error
+        if before != recipe.hash:
+            changed = recipe.difference(record["recipe"])
+            raise TutelageError(
+                f"{out}: holds the run of another recipe ({'; '.join(changed[:4]) or 'another version'})",
+                expected="the recipe that began in this folder, or a new folder",
+                fix="choose another folder with `out=...`, or remove this one",
+            )
+        return record
+    if out.exists() and any(out.iterdir()):
+        raise TutelageError(
+            f"{out}: is not empty and holds no run",
+            expected="a new or empty folder, or the folder of this run",
+            fix="choose another folder under `out:`; nothing in this one was touched",
+        )
+    record = {
+        "sentence": recipe.sentence(),
+        "recipe": recipe.resolved(),
+        "recipe_hash": recipe.hash,
+        "seeds": sorted({seed for _, seed, _ in recipe.runs()}),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "machine": provenance.machine(str(accelerator.device)) | {"processes": accelerator.num_processes},
+        "data": [],
+        "papers": list(recipe.papers),
+        "command": command,
+        "started": provenance.now(),
+    }
+    if accelerator.is_main_process:
+        _write_json(path, record)
+    accelerator.wait_for_everyone()
+    return record
+
+
+def _measure_untouched(recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerator: Accelerator) -> None:
+    if recipe.evaluation is None or not accelerator.is_main_process:
+        return
+    # A student that exists is the same for every seed; a new one is drawn anew.
+    seeds = sorted({job.seed for job in jobs})
+    for seed in seeds if recipe.student.config is not None else seeds[:1]:
+        path = _untouched(Path(recipe.out), seed)
+        if not path.exists():
+            job = Job(UNTOUCHED, seed, recipe, path.parent, recipe.teacher)
+            probe = Probe(job, shelf, shelf.student(recipe, seed), accelerator)
+            found = probe.held_out()
+            write_text(
+                path,
+                json.dumps({"numbers": found.means(), "rows": len(found.tokens), "tokens": int(found.tokens.sum())}),
+            )
+
+
+def _untouched(out: Path, seed: int) -> Path:
+    return out / "state" / UNTOUCHED / f"seed-{seed}" / MEASURED
+
+
+def _conclude(
+    out: Path, recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerator: Accelerator
+) -> None:
+    untouched = {
+        job.seed: json.loads(_untouched(out, job.seed).read_text())
+        for job in jobs
+        if _untouched(out, job.seed).exists()
+    }
+    _write_json(out / "results.json", results(recipe, jobs, untouched))
+    if recipe.evaluation is not None:
+        _write_json(out / "texts.json", texts(recipe, jobs, shelf))
+        drawn = heat(recipe, jobs, shelf, accelerator)
+        if drawn is not None:
+            _write_json(out / "heat.json", drawn)
+
+
+def _sizes(recipe: Recipe, shelf: Shelf) -> dict[str, Any]:
+    student = shelf.student(recipe, 0)
+    opened = shelf.opened_samples()
+    return {
+        "student": {"parameters": student.parameters},
+        "data": [{"path": s.path, "sha256": s.sha256, "rows": len(s), "found": s.found} for s in opened],
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, default=dataclasses.asdict) + "\n")

@@ -1,0 +1,91 @@
+"""Several teachers as one: the weighted mean of what they say, or the one that a column names."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.distribution import Distribution, mixed, restricted
+from tutelage.errors import TutelageError, listed
+from tutelage.interfaces import Batch, Machine, Teacher
+from tutelage.models import common
+
+
+@dataclass(frozen=True)
+class MixtureTeacher:
+    """A mean of probabilities over teachers, by weight or routed by a column of the data.
+
+    Attributes:
+        teachers: two or more teachers; they meet on the token ids that all provably share.
+        weights: one number a teacher, scaled to sum to one; None weighs them equally.
+        route: a column of the data whose value says which single teacher is asked for a row.
+        names: the values of that column, one a teacher; None takes 0, 1, 2, ...
+    """
+
+    teachers: tuple[Teacher, ...]
+    weights: tuple[float, ...] | None = None
+    route: str | None = None
+    names: tuple[str, ...] | None = None
+    shared: Any = dataclasses.field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for field, values in (("weights", self.weights), ("names", self.names)):
+            if values is not None and len(values) != len(self.teachers):
+                raise TutelageError(
+                    f"a mixture of {len(self.teachers)} teachers has {len(values)} {field}",
+                    expected=f"one of the {field} for every teacher",
+                    fix=f"list as many {field} as teachers",
+                )
+
+    @property
+    def vocabulary(self) -> Any:
+        """What the ids mean that all members share; known once open."""
+        return self.shared
+
+    def open(self, machine: Machine) -> MixtureTeacher:
+        """Open all members and prove on which ids they meet."""
+        teachers = tuple(teacher.open(machine) for teacher in self.teachers)
+        shared = common(*(teacher.vocabulary for teacher in teachers))
+        return dataclasses.replace(self, teachers=teachers, shared=shared)
+
+    def __call__(self, batch: Batch) -> Distribution:
+        """What the members say, mixed; with `route` a member is run on its own rows only."""
+        asked = range(len(self.teachers))
+        weights = torch.tensor(self.weights or [1.0] * len(asked), dtype=torch.float64)
+        if self.route is not None:
+            weights = self._routed(batch)
+            asked = [k for k in asked if bool((weights[:, k] > 0).any())]
+            weights = weights[:, list(asked)]
+        members = [self._cut(self.teachers[k](batch)) for k in asked]
+        if len(members) == 1:
+            return members[0]
+        return mixed(members, weights)
+
+    def _cut(self, distribution: Distribution) -> Distribution:
+        never = torch.tensor(self.shared.unassigned, dtype=torch.long, device=distribution.like.device)
+        return restricted(distribution, self.shared.width, never)
+
+    def _routed(self, batch: Batch) -> Tensor:
+        assert self.route is not None
+        names = list(self.names or map(str, range(len(self.teachers))))
+        values = batch.columns.get(self.route)
+        if values is None:
+            raise TutelageError(
+                f"the data have no column '{self.route}' to route a mixture by",
+                expected=f"a column with one of {listed(names)} in every row",
+                fix=f"add it, or name one of {listed(batch.columns) if batch.columns else 'none'} under `route:`",
+            )
+        unknown = sorted({str(value) for value in values} - set(names))
+        if unknown:
+            raise TutelageError(
+                f"the column '{self.route}' says '{unknown[0]}', which is no teacher's name",
+                expected=f"one of {listed(names)}",
+                fix="list the column's values under `names:`, one a teacher",
+            )
+        member = torch.tensor([names.index(str(value)) for value in values])
+        rows = batch.positions[0].cpu()
+        return torch.nn.functional.one_hot(member[rows], len(names)).double()

@@ -1,0 +1,58 @@
+"""One frozen checkpoint as teacher: what most distillation means by the word."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tutelage.distribution import Distribution, Hidden
+from tutelage.errors import TutelageError
+from tutelage.interfaces import Batch, Machine
+from tutelage.models import LanguageModel, load_model, rows_of
+
+
+@dataclass(frozen=True)
+class ModelTeacher:
+    """A language model with frozen weights.
+
+    Attributes:
+        model: folder or hub name of a checkpoint.
+        tokenizer: folder or hub name of its tokenizer; None looks beside the checkpoint.
+        dtype: floating-point type of its weights, `float32` or `bfloat16`; None takes the machine's.
+    """
+
+    model: str
+    tokenizer: str | None = None
+    dtype: str | None = None
+    loaded: LanguageModel | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def vocabulary(self) -> Any:
+        """What its token ids mean; known once open."""
+        return self._open().vocabulary
+
+    def open(self, machine: Machine) -> ModelTeacher:
+        """Load the weights, in evaluation mode and without gradients."""
+        if self.dtype is not None:
+            machine = dataclasses.replace(machine, dtype=self.dtype)
+        loaded = load_model(self.model, machine=machine, tokenizer=self.tokenizer)
+        loaded.model.eval().requires_grad_(False)
+        return dataclasses.replace(self, loaded=loaded)
+
+    def __call__(self, batch: Batch) -> Distribution:
+        """One forward pass; logits are made later, a tile at a time."""
+        with torch.no_grad():
+            hidden, layer = rows_of(self._open(), batch)
+        return Hidden(hidden, layer.weight, layer.bias, layer.scale, layer.softcap)
+
+    def _open(self) -> LanguageModel:
+        if self.loaded is None:
+            raise TutelageError(
+                f"the teacher '{self.model}' is not open",
+                expected="a teacher with its weights loaded",
+                fix="call `teacher.open(machine)` first and use what it returns",
+            )
+        return self.loaded

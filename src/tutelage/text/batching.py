@@ -1,0 +1,51 @@
+"""Examples of different lengths become one batch: padded on the right, the mask from lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from tutelage.errors import TutelageError
+from tutelage.interfaces import Batch
+from tutelage.text.template import Example
+
+
+def collate(examples: Sequence[Example], pad_id: int, writers: str | Sequence[str] = "dataset") -> Batch:
+    """Rows padded on the right to the longest.
+
+    `attention` is made from lengths and `mask` from what each example counts, never from token ids: a
+    padding id that is also the end token changes nothing.
+
+    Args:
+        examples: at least one row; the first token of a row never counts, whatever the row says.
+        pad_id: fills the short rows up; any id of the vocabulary will do.
+        writers: who wrote the rows; one word for all of them, or one a row.
+
+    Raises:
+        TutelageError: there is no row, or not as many writers as rows.
+    """
+    if not examples:
+        raise TutelageError(
+            "a batch without rows", expected="at least one example", fix="check that the data are not empty"
+        )
+    each = (writers,) * len(examples) if isinstance(writers, str) else tuple(writers)
+    if len(each) != len(examples):
+        raise TutelageError(
+            f"{len(each)} writers for {len(examples)} rows",
+            expected="one word for all rows, or one a row",
+            fix="list `dataset`, `teacher` or `student` once for each row",
+        )
+    longest = max(len(example.tokens) for example in examples)
+    tokens = torch.full((len(examples), longest), pad_id, dtype=torch.long)
+    attention = torch.zeros(len(examples), longest, dtype=torch.bool)
+    mask = torch.zeros(len(examples), longest, dtype=torch.bool)
+    for row, example in enumerate(examples):
+        length = len(example.tokens)
+        tokens[row, :length] = torch.tensor(example.tokens, dtype=torch.long)
+        attention[row, :length] = True
+        mask[row, :length] = torch.tensor(example.counted, dtype=torch.bool)
+    mask[:, 0] = False
+    names = dict.fromkeys(name for example in examples for name in example.columns)
+    columns = {name: tuple(example.columns.get(name) for example in examples) for name in names}
+    return Batch(tokens, attention, mask, each, columns)
