@@ -9,12 +9,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from tutelage.shapes import TokenIds, TokenMask, Tokens
+
+if TYPE_CHECKING:
+    # For the type checker alone: at run time the values lie to the right of this file.
+    from tutelage.distribution import Distribution
 
 
 @dataclass(frozen=True)
@@ -95,51 +99,12 @@ class Batch:
         )
 
 
-class Rows(Protocol):
-    """A chunk of positions of a distribution, opened: it fills tiles of unnormalised logs.
-
-    Attributes:
-        n: number of positions in the chunk.
-        ids: None if every token has a column of its own; else the kept tokens ``[k, n]`` beside which
-            there is one column for all the rest (an id of -1 is an empty column).
-    """
-
-    n: int
-    ids: Tensor | None
-
-    def fill(self, tokens: slice, out: Tensor) -> None:
-        """Write the unnormalised logs of some tokens into the tile ``out`` ``[v, n]``."""
-        ...
-
-    def columns(self) -> Tensor:
-        """Unnormalised logs of the kept tokens and of the rest, ``[k + 1, n]``."""
-        ...
-
-
 @runtime_checkable
-class Distribution(Protocol):
-    """What is said at ``N`` positions about ``V`` tokens; see `tutelage.distribution`."""
-
-    @property
-    def positions(self) -> int:
-        """``N``."""
-        ...
-
-    @property
-    def vocab_size(self) -> int:
-        """``V``."""
-        ...
-
-    def log_probs(self, rows: slice = ...) -> Tensor:
-        """Normalised natural logs ``[n, V]``: for people and tests."""
-        ...
-
-
 class Teacher(Protocol):
     """A batch in, a distribution at its counted positions out. Describing one is free.
 
     Attributes:
-        vocabulary: what its token ids mean (`tutelage.models.Vocabulary`); known once open.
+        vocabulary: what its token ids mean (`tutelage.models.Vocabulary`); None until it is open.
     """
 
     @property
@@ -154,6 +119,7 @@ class Teacher(Protocol):
         ...
 
 
+@runtime_checkable
 class Divergence(Protocol):
     """Two rows in, nats out; `density` is its elementwise part with the exact slope.
 
@@ -172,6 +138,7 @@ class Divergence(Protocol):
         ...
 
 
+@runtime_checkable
 class Samples(Protocol):
     """Where the text of a run comes from: batches, each row with its writer.
 
@@ -190,6 +157,7 @@ class Samples(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
+@runtime_checkable
 class Constraint(Protocol):
     """A projection of named weights after a step, and what is exported at the end."""
 

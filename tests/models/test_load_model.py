@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import bytes_tokenizer, tiny
 from safetensors.torch import load_file, save_file
+from tiny_models import bytes_tokenizer, tiny
 
 from tutelage.errors import Damaged, TutelageError
 from tutelage.interfaces import Machine

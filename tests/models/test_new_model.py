@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ARCHITECTURES
+from tiny_models import ARCHITECTURES
 
 from tutelage.errors import TutelageError
 from tutelage.interfaces import Machine

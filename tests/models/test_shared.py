@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import END, bytes_tokenizer, tiny
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import END, bytes_tokenizer, tiny
 from tokenizers import Tokenizer
 
 from tutelage.distribution import Hidden, restricted
@@ -34,6 +34,7 @@ TRAINED = tuple(f"t{i}" for i in range(12))
 sides = st.lists(st.sampled_from([None, "<x>", "<y>"]), max_size=6)
 
 
+@settings(deadline=None)
 @given(ours=sides, theirs=sides)
 def test_exactly_the_ids_with_the_same_token_are_shared(ours: list[str | None], theirs: list[str | None]):
     """Added tokens that one side lacks or names differently are left out; everything else stays."""
@@ -49,6 +50,7 @@ def test_exactly_the_ids_with_the_same_token_are_shared(ours: list[str | None], 
         assert not meeting & set(left)
 
 
+@settings(deadline=None)
 @given(ours=sides, theirs=sides)
 def test_who_is_student_and_who_is_teacher_makes_no_difference(
     ours: list[str | None], theirs: list[str | None]
@@ -96,6 +98,7 @@ def test_large_vocabularies_are_compared_in_under_a_second():
     assert shared.left_out_teacher == (151_665, 151_666, 151_667, 151_668)
 
 
+@settings(deadline=None)
 @given(at=st.integers(0, 11))
 def test_a_trained_token_that_differs_is_refused_with_both_strings(at: int):
     other = tuple(token if i < at else token.upper() for i, token in enumerate(TRAINED))

@@ -1,7 +1,7 @@
 """A batch holds its rows unchanged, and its masks come from lengths."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.errors import TutelageError
@@ -20,6 +20,7 @@ def made(rows: list[list[tuple[int, bool]]]) -> list[Example]:
     ]
 
 
+@settings(deadline=None)
 @given(drawn=drawn, pad=st.integers(0, 3))
 def test_every_row_comes_back_whatever_token_pads(drawn: list[list[tuple[int, bool]]], pad: int):
     """Token 0 to 3 are padding and text at once; nothing is taken for the other."""
@@ -36,6 +37,7 @@ def test_every_row_comes_back_whatever_token_pads(drawn: list[list[tuple[int, bo
     assert batch.columns["route"] == tuple(row.tokens[0] for row in rows)
 
 
+@settings(deadline=None)
 @given(drawn=drawn)
 def test_the_gold_tokens_are_the_counted_ones_in_order(drawn: list[list[tuple[int, bool]]]):
     rows = made(drawn)

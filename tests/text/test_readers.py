@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.errors import Damaged, TutelageError
-from tutelage.text import TextRows, read_rows
+from tutelage.text import TextRows, could_be_on_a_hub, read_rows
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 tables = st.lists(st.fixed_dictionaries({"prompt": words, "completion": words}), min_size=1, max_size=8)
@@ -219,3 +219,15 @@ def test_a_folder_of_files_names_one_of_them(folder: Path, tmp_path: Path):
     written(tmp_path, "train.jsonl", b'{"text": "a"}\n')
     with pytest.raises(TutelageError, match=r"train\.jsonl"):
         read_rows(tmp_path)
+
+
+def test_a_typing_error_inside_a_folder_that_exists_is_not_looked_up_on_a_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """`runs/x` may be a hub name, but not where there is a folder `runs`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert not could_be_on_a_hub("runs/techer")
+    assert could_be_on_a_hub("owner/name")
+    with pytest.raises(TutelageError, match="there is no such file"):
+        read_rows("runs/stories")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_tokenizers import built, bytes_tokenizer
 
 from tutelage.errors import TutelageError
 from tutelage.text import Example, Layout, TextRows, examples_of, read_rows, show
@@ -58,9 +59,7 @@ def assert_says(tokenizer: Any, ids: list[int], text: str) -> None:
 
 def test_a_space_that_was_not_asked_for_is_not_taught():
     """SentencePiece gives every text a space in front; in mid-sentence a completion has none."""
-    from conftest import BUILT, MADE  # the tokenizer by name: one case, not all of them
-
-    words = BUILT.setdefault("a space in front", MADE["a space in front"]())
+    words = built("a space in front")
     made = examples_of(rows_of({"prompt": "(", "completion": "it)"}), words, Layout())
     _, said = split_by_mask(made.examples[0])
     assert decoded(words, said[:-1]) == "it)"
@@ -196,7 +195,5 @@ def test_an_example_is_shown_with_its_mask(gpt2: Any):
 
 
 def test_a_tokenizer_without_an_end_is_refused():
-    from conftest import bytes_tokenizer
-
     with pytest.raises(TutelageError, match="names no end token"):
         examples_of(rows_of({"text": "a"}), bytes_tokenizer(), Layout())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from tutelage.distribution.base import (
@@ -80,9 +79,7 @@ class Combined(Distribution):
 class CombinedRows(FullRows):
     """Opened members, combined tile by tile."""
 
-    def __init__(
-        self, of: Combined, chunk: Chunk, members: list[FullRows], workspace: Workspace
-    ) -> None:
+    def __init__(self, of: Combined, chunk: Chunk, members: list[FullRows], workspace: Workspace) -> None:
         super().__init__(members[0].n, of.vocab_size)
         self._of = of
         self._chunk = chunk

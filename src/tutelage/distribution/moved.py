@@ -68,9 +68,7 @@ def left_out(distribution: Distribution, width: int, never: Tensor | None, rows:
     return outside if never is None else outside + (tile[never] - normaliser).exp().sum(0)
 
 
-def renamed(
-    distribution: Distribution, sources: Tensor, targets: Tensor, floor: float = 0.0
-) -> Distribution:
+def renamed(distribution: Distribution, sources: Tensor, targets: Tensor, floor: float = 0.0) -> Distribution:
     """Mass moved between tokens: what was said as ``sources`` is now said as ``targets``.
 
     All moves happen at once, from the masses before. What a token receives stays with it.
@@ -88,7 +86,9 @@ def renamed(
     Source: Liu et al. 2024, arXiv:2407.16997 (the change back of a replaced name).
     """
     if not 0 <= floor < 1:
-        raise OutOfRange(f"floor is {floor}", expected="a probability below 1", fix="write 0 to move everything")
+        raise OutOfRange(
+            f"floor is {floor}", expected="a probability below 1", fix="write 0 to move everything"
+        )
     if sources.shape != targets.shape or sources.dim() != 2 or len(sources) != distribution.positions:
         raise TutelageError(
             f"sources of shape {tuple(sources.shape)} and targets of shape {tuple(targets.shape)}",

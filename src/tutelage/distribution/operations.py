@@ -81,7 +81,9 @@ def shifted(
     Source: Cao et al. 2025, Delta-KD, arXiv:2509.14526; the rules for "never" are derived.
     """
     if not math.isfinite(strength):
-        raise OutOfRange(f"strength is {strength}", expected="a finite number", fix="write 1 for the plain shift")
+        raise OutOfRange(
+            f"strength is {strength}", expected="a finite number", fix="write 1 for the plain shift"
+        )
     if strength == 0:
         return onto
     if strength < 0:

@@ -66,7 +66,9 @@ class TopK(Distribution):
         """The kept columns and the rest, as they are."""
         assert self.log_tail is not None
         logs = torch.cat([self.log_probs_kept[chunk], self.log_tail[chunk][:, None]], 1)
-        return BucketRows(self.ids[chunk].T, logs.detach().to(workspace.dtype).T.contiguous(), self.vocab_size)
+        return BucketRows(
+            self.ids[chunk].T, logs.detach().to(workspace.dtype).T.contiguous(), self.vocab_size
+        )
 
     def restricted(self, width: int, never: Tensor | None) -> TopK:
         """Only the first ``width`` tokens, without those in ``never``; the rest keeps its mass."""

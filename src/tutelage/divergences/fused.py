@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tutelage.distribution import Distribution, Hidden, tempered
-from tutelage.distribution.base import FullRows, Workspace, coarse, slices
+from tutelage.distribution.base import FullRows, Workspace, slices
 from tutelage.distribution.hidden import HiddenRows
 from tutelage.divergences import TABLE
 from tutelage.errors import OutOfRange, TutelageError
@@ -84,7 +84,11 @@ def loss(
     weight, bias = student_head if isinstance(student_head, tuple) else (student_head, None)
     assert isinstance(weight, Tensor)
     student = Hidden(student_hidden, weight, bias)
-    counts = torch.ones(student.positions, dtype=torch.bool, device=student_hidden.device) if mask is None else mask
+    counts = (
+        torch.ones(student.positions, dtype=torch.bool, device=student_hidden.device)
+        if mask is None
+        else mask
+    )
     if tuple(counts.shape) != (student.positions,) or counts.dtype != torch.bool:
         raise TutelageError(
             f"a mask of shape {tuple(counts.shape)} and type {counts.dtype}",
@@ -121,7 +125,9 @@ def evaluate(
     for term in terms:
         _check(student, term)
     bias = student.bias
-    total, *values = _Evaluation.apply(student.hidden, student.weight, bias, student, tuple(terms), chunk_rows)
+    total, *values = _Evaluation.apply(
+        student.hidden, student.weight, bias, student, tuple(terms), chunk_rows
+    )
     return total, list(values)
 
 
@@ -160,9 +166,7 @@ class _Evaluation(torch.autograd.Function):
 class _Walk:
     """The state of one evaluation: sums that grow chunk by chunk."""
 
-    def __init__(
-        self, student: Hidden, terms: tuple[Against, ...], wanted: Sequence[bool]
-    ) -> None:
+    def __init__(self, student: Hidden, terms: tuple[Against, ...], wanted: Sequence[bool]) -> None:
         self.student = student
         self.terms = terms
         self.workspace = Workspace(student.hidden)

@@ -8,9 +8,7 @@ from tutelage.shapes import Logs
 
 
 @separable
-def jensen_shannon(
-    log_q: Logs, log_p: Logs, *, beta: float = 0.5, scaled: bool = True
-) -> tuple[Logs, Logs]:
+def jensen_shannon(log_q: Logs, log_p: Logs, *, beta: float = 0.5, scaled: bool = True) -> tuple[Logs, Logs]:
     """Both against their middle, in nats per token: bounded, and between the two KLs.
 
     ``beta KL(p || m) + (1 - beta) KL(q || m)`` with ``m = beta p + (1 - beta) q``, times a scale that

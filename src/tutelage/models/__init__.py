@@ -5,7 +5,7 @@ positions with the output layer that belongs to them; `prove_shared` the token i
 may meet; `write` what it writes; `save_student` a plain folder.
 """
 
-from tutelage.models.forward import HiddenAt, rows_of
+from tutelage.models.forward import rows_of
 from tutelage.models.generate import write
 from tutelage.models.heads import OutputLayer, last_hidden, output_layer, prove_head
 from tutelage.models.load import LanguageModel, load_model
@@ -16,7 +16,6 @@ from tutelage.models.tokenizers import load_tokenizer
 from tutelage.models.vocabulary import Vocabulary, vocabulary_of
 
 __all__ = [
-    "HiddenAt",
     "LanguageModel",
     "OutputLayer",
     "Shared",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from tutelage.interfaces import Batch
@@ -19,22 +17,3 @@ def rows_of(model: LanguageModel | PreTrainedModel, batch: Batch) -> tuple[Tenso
     """
     plain = model.model if isinstance(model, LanguageModel) else model
     return last_hidden(plain, batch)[batch.positions], output_layer(plain)
-
-
-class HiddenAt(nn.Module):
-    """`rows_of` as a module, for engines that must see the forward pass to follow gradients (DDP, FSDP).
-
-    Called with a batch it gives the hidden states ``[N, H]``; the output layer is read from the model
-    underneath. Wrap this, not the model, and save `model`.
-
-    Args:
-        model: a causal language model; its parameters become this module's.
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model: Any = model
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Hidden states ``[N, H]`` at the counted positions."""
-        return last_hidden(self.model, batch)[batch.positions]

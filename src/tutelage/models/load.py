@@ -18,6 +18,7 @@ from tutelage.interfaces import Machine
 from tutelage.models.heads import known_head
 from tutelage.models.tokenizers import first_line, load_tokenizer
 from tutelage.models.vocabulary import Vocabulary, vocabulary_of
+from tutelage.text import could_be_on_a_hub
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +73,9 @@ def load_model(where: str | Path, *, machine: Machine, tokenizer: str | Path | N
     name = str(where)
     if Path(where).is_dir():
         _check_folder(Path(where))
-    elif Path(where).exists() or name.startswith(("/", "./", "../", "~")):
+    elif Path(where).exists() or not could_be_on_a_hub(name):
         raise TutelageError(
-            f"{name}: not a folder",
+            f"{name}: {'not a folder' if Path(where).exists() else 'there is no such folder'}",
             expected="a folder with config.json and model.safetensors, or a hub name such as owner/name",
             fix="check the path; name the folder, not a file in it",
         )

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase
 
 from tutelage.errors import TutelageError
+from tutelage.text import could_be_on_a_hub
 
 FILES = (
     "tokenizer.json",
@@ -31,6 +32,12 @@ def load_tokenizer(where: str | Path) -> PreTrainedTokenizerBase:
     """
     folder = Path(where)
     there = folder.is_dir()
+    if not there and (folder.exists() or not could_be_on_a_hub(str(where))):
+        raise TutelageError(
+            f"{where}: {'not a folder' if folder.exists() else 'there is no such folder'}",
+            expected="a folder with a tokenizer, or a hub name such as owner/name",
+            fix="check the path; name the folder, not a file in it",
+        )
     if there and not any((folder / name).exists() for name in FILES):
         raise TutelageError(
             f"{where}: no tokenizer in this folder",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tutelage.recipes.places import Place
 from tutelage.recipes.words import TeacherWord, Term, Word
@@ -13,6 +13,7 @@ _SPELT = {"kl": "KL"}
 _HYPHENATED = {"jensen_shannon": "Jensen-Shannon", "cross_entropy": "cross-entropy"}
 
 
+@runtime_checkable
 class Said(Protocol):
     """The part of a recipe that the sentence is made from."""
 

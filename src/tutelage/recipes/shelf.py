@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tutelage import constraints, divergences, estimators, plans, samples, teachers
 from tutelage.citations import PAPERS
@@ -68,6 +68,7 @@ def cited_in(text: str) -> tuple[str, ...]:
     return tuple(key for key in keys if key in PAPERS)
 
 
+@runtime_checkable
 class Said(Protocol):
     """The part of a recipe that papers are looked up for."""
 

@@ -115,7 +115,9 @@ class _Said:
         kind = self.kind(d)
         measure = f"{d.arm} needs {size} {way} than {self.control} on held-out text"
         if self.name != "student_nats":
-            measure = f"{d.arm} is {size} {'below' if mean < 0 else 'above'} {self.control} ({self.metric.title})"
+            measure = (
+                f"{d.arm} is {size} {'below' if mean < 0 else 'above'} {self.control} ({self.metric.title})"
+            )
         if kind == "unresolved":
             gap = f"{d.arm} minus {self.control} is {self.style.signed(mean)}{self.style.points} {self.metric.unit}"
             return f"No difference that these seeds can resolve: {gap.rstrip()} ({self.evidence(d)})."
@@ -131,7 +133,10 @@ class _Said:
         text = f"{100 * d.confidence:g} % interval {ends}, {seeds} seed{'s' * (seeds != 1)}"
         small = d.mean is not None and self.floor is not None and abs(d.mean) <= self.floor
         leaves_out = not d.low <= 0 <= d.high
-        return f"{text}; smaller than the noise floor {self.style.size(self.floor)}" * (small and leaves_out) or text
+        return (
+            f"{text}; smaller than the noise floor {self.style.size(self.floor)}" * (small and leaves_out)
+            or text
+        )
 
     def seeds(self, arm: str) -> int:
         """How many seeds stand behind a comparison."""
@@ -197,7 +202,11 @@ def _table(results: Results, name: str) -> MetricTable:
     arms = [arm for arm in results.arms if name in arm.numbers]
     means = {arm.name: mean for arm in arms if (mean := _mean(arm, name)) is not None}
     trained = {arm: mean for arm, mean in means.items() if arm != UNTOUCHED}
-    best = max(trained, key=lambda arm: said.metric.better * trained[arm]) if said.metric.better and len(trained) > 1 else ""
+    best = (
+        max(trained, key=lambda arm: said.metric.better * trained[arm])
+        if said.metric.better and len(trained) > 1
+        else ""
+    )
     differences = [d for arm in arms if (d := results.difference(arm.name, name))]
     limit = strip_limit(differences, said.floor)
     rows = tuple(_row(said, arm, style, best, limit) for arm in arms)
@@ -210,7 +219,11 @@ def _row(said: _Said, arm: Arm, style: Style, best: str, limit: float) -> ArmRow
     lost = len(arm.numbers[said.name]) - len(values)
     d = said.results.difference(arm.name, said.name)
     control = arm.name == said.results.compared_with
-    interval = f"{style.signed(d.low)} to {style.signed(d.high)}" if d and d.low is not None and d.high is not None else ""
+    interval = (
+        f"{style.signed(d.low)} to {style.signed(d.high)}"
+        if d and d.low is not None and d.high is not None
+        else ""
+    )
     floor = said.floor
     return ArmRow(
         name=arm.name,

@@ -73,7 +73,9 @@ def _run_file(folder: Path) -> Path:
     path = folder / "run.json"
     if path.is_file():
         return path
-    why = "holds no run.json" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
+    why = (
+        "holds no run.json" if folder.is_dir() else "is not a folder" if folder.exists() else "does not exist"
+    )
     near = sorted(child.parent for child in folder.glob("*/run.json")) if folder.is_dir() else []
     raise TutelageError(
         f"{folder} {why}",
@@ -92,7 +94,9 @@ def _read(path: Path, kind: type[T]) -> T:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Damaged(
-            f"{path}: cannot be read ({error.strerror})", expected="a file you may read", fix="mend its permissions"
+            f"{path}: cannot be read ({error.strerror})",
+            expected="a file you may read",
+            fix="mend its permissions",
         ) from error
     except json.JSONDecodeError as error:
         raise _damaged(f"{path}:{error.lineno}", f"not JSON ({error.msg})") from error
@@ -162,7 +166,9 @@ def _lines(folder: Path, inside: str, remarks: list[str]) -> list[dict[str, Any]
                 raise TypeError(row["step"])
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
-                remarks.append(f"The last line of {inside} was cut short (a kill while it was written); it is left out.")
+                remarks.append(
+                    f"The last line of {inside} was cut short (a kill while it was written); it is left out."
+                )
                 break
             raise _damaged(f"{path}:{number}", "not a JSON object with a whole `step`") from error
         rows.append(row)

@@ -13,7 +13,7 @@ NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
 # C0 controls (but newline and tab), DEL and lone surrogates cannot stand in HTML; pictures of them can.
 _VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
-_VISIBLE |= {127: 0x2421} | {code: 0xFFFD for code in (*range(0xD800, 0xE000), 0xFFFE, 0xFFFF)}
+_VISIBLE |= {127: 0x2421} | dict.fromkeys((*range(55296, 57344), 65534, 65535), 65533)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ class Metric:
 
 METRICS = {
     "student_nats": Metric(
-        "Nats per token on held-out text", "nats per token", -1, "lower is better; it is what the student is for"
+        "Nats per token on held-out text",
+        "nats per token",
+        -1,
+        "lower is better; it is what the student is for",
     ),
     "forward_kl_nats": Metric(
         "Divergence from the teacher (forward KL)", "nats per token", -1, "lower is closer to the teacher"
@@ -55,7 +58,9 @@ METRICS = {
 def metric(name: str) -> Metric:
     """How ``name`` is shown; a metric we do not know is shown by its key, without a direction."""
     plain = name.removesuffix("_nats").replace("_", " ")
-    return METRICS.get(name) or Metric(plain[:1].upper() + plain[1:], "nats" if name.endswith("_nats") else "")
+    return METRICS.get(name) or Metric(
+        plain[:1].upper() + plain[1:], "nats" if name.endswith("_nats") else ""
+    )
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,9 @@ def short(number: float) -> str:
 
 def percent(share: float) -> str:
     """A probability, such as ``31 %``; small ones keep a figure."""
-    return f"{100 * share:.{0 if share >= 0.0995 or share == 0 else 1 if share >= 0.001 else 2}f}{NARROW_SPACE}%"
+    return (
+        f"{100 * share:.{0 if share >= 0.0995 or share == 0 else 1 if share >= 0.001 else 2}f}{NARROW_SPACE}%"
+    )
 
 
 def amount(number: float) -> str:
@@ -134,5 +141,7 @@ def clean(text: str) -> str:
 
 def token_text(token: str) -> str:
     """A token on its own, its blanks made visible."""
-    shown = token.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}").replace("\t", "\N{RIGHTWARDS ARROW}")
+    shown = token.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}").replace(
+        "\t", "\N{RIGHTWARDS ARROW}"
+    )
     return clean(shown.replace(" ", "\N{OPEN BOX}")) or "\N{EMPTY SET}"

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,7 +191,8 @@ def write_text(path: Path, text: str) -> None:
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
 
 
@@ -202,7 +203,8 @@ def cannot_write(path: Path, error: Exception) -> TutelageError:
     return TutelageError(
         f"{path}: " + ("the disk is full" if full else f"cannot be written ({error})"),
         expected="a folder on a disk with room, writable by you",
-        fix="make room or write elsewhere (`out:`); the last good state is untouched and the same command goes on",
+        fix="make room, or write elsewhere (`out:`); the last good state is untouched and the same command "
+        "goes on",
     )
 
 

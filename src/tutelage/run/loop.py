@@ -88,12 +88,12 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
                     # Data parallelism averages gradients over processes; a share is of the whole step.
                     accelerator.backward(share * accelerator.num_processes)
                 loss += share.detach().double().cpu()
-        norm = accelerator.clip_grad_norm_(learner.parameters(), training.max_grad_norm or float("inf"))
+        norm: Any = accelerator.clip_grad_norm_(learner.parameters(), training.max_grad_norm or float("inf"))
         stepper.step()
         stepper.zero_grad()
         words.constraint.project(learner.model.named_parameters())
         done = step + 1
-        total = accelerator.reduce(loss.to(accelerator.device), "sum")
+        total: Any = accelerator.reduce(loss.to(accelerator.device), "sum")
         metrics.step(done, float(total), rate(step), float(norm), counted["all"])
         if done % training.eval_steps == 0 or done == words.steps:
             metrics.evaluation(done, probe())
@@ -123,16 +123,14 @@ def learning_rates(
 ) -> Callable[[int], float]:
     """The learning rate as a function of the step alone, so that resuming needs no state of it."""
     warmup = training.warmup_steps or round(training.warmup_ratio * steps)
-    schedule = get_scheduler(
+    schedule: Any = get_scheduler(
         training.lr_scheduler_type, optimizer, num_warmup_steps=warmup, num_training_steps=steps
     )
     factor: Callable[[int], float] = schedule.lr_lambdas[0]
     return lambda step: training.learning_rate * float(factor(step))
 
 
-def counted_tokens(
-    batches: Iterable[Batch], learner: Learner, accelerator: Accelerator
-) -> dict[str, int]:
+def counted_tokens(batches: Iterable[Batch], learner: Learner, accelerator: Accelerator) -> dict[str, int]:
     """Counted tokens of the whole step by writer, over all micro-batches and processes.
 
     Raises:
@@ -143,7 +141,7 @@ def counted_tokens(
     for batch in batches:
         for index, writer in enumerate(writers):
             sums[index] += batch.counted if writer == "all" else int(batch.written_by(writer).sum())
-    total = accelerator.reduce(sums.to(accelerator.device), "sum")
+    total: Any = accelerator.reduce(sums.to(accelerator.device), "sum")
     counted = dict(zip(writers, (int(n) for n in total), strict=True))
     if not counted["all"]:
         raise TutelageError(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, TaskID
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 Track = Callable[[Mapping[str, float], int], None]
 
@@ -31,7 +31,14 @@ class Metrics:
     """
 
     def __init__(
-        self, path: Path, steps: int, every: int, label: str, *, quiet: bool = False, track: Track | None = None
+        self,
+        path: Path,
+        steps: int,
+        every: int,
+        label: str,
+        *,
+        quiet: bool = False,
+        track: Track | None = None,
     ) -> None:
         self.path = path
         self.steps = steps

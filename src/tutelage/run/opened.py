@@ -10,10 +10,11 @@ import torch
 from accelerate import Accelerator
 
 from tutelage.constraints import TABLE as CONSTRAINTS
+from tutelage.distribution import Distribution
 from tutelage.divergences import TABLE as DIVERGENCES
 from tutelage.errors import TutelageError
 from tutelage.estimators import TABLE as ESTIMATORS
-from tutelage.interfaces import Constraint, Machine, Teacher
+from tutelage.interfaces import Batch, Constraint, Machine, Teacher
 from tutelage.models import LanguageModel, Shared, load_model, new_model, prove_head, prove_shared
 from tutelage.recipes import Recipe, SamplesWord, TeacherWord
 from tutelage.samples import TABLE as SAMPLES
@@ -33,6 +34,8 @@ class Shelf:
         self.machine = Machine(device=str(accelerator.device), dtype="float32")
         self._teachers: dict[str, Teacher] = {}
         self._samples: dict[str, Any] = {}
+        self._held_out: dict[str, list[Batch]] = {}
+        self._told: dict[tuple[int, int], tuple[Teacher, Batch, Distribution]] = {}
 
     def student(self, recipe: Recipe, seed: int) -> LanguageModel:
         """The student before training: weights in float32; a new one is drawn from the seed.
@@ -74,14 +77,29 @@ class Shelf:
         """What was read so far: path, hash, rows and columns found."""
         return [samples.source for samples in self._samples.values()]
 
-    def held_out(self, recipe: Recipe, student: LanguageModel) -> Any:
-        """The text of `evaluation:`, read like that of `samples:`; None without one."""
+    def told(self, teacher: Teacher, batch: Batch) -> Distribution:
+        """What a teacher says about a held-out batch; asked once, since neither ever changes.
+
+        What is kept is the teacher's hidden states, not its rows over the vocabulary.
+        """
+        key = (id(teacher), id(batch))
+        if key not in self._told:
+            self._told[key] = (teacher, batch, teacher(batch))
+        return self._told[key][2]
+
+    def held_out(self, recipe: Recipe, student: LanguageModel) -> list[Batch]:
+        """The text of `evaluation:` in batches, read like that of `samples:`; empty without one."""
         if recipe.evaluation is None:
-            return None
+            return []
         options = {**recipe.samples.options, "data": recipe.evaluation.data}
         options |= {"max_rows": recipe.evaluation.max_rows, "shuffle": False}
         word = SamplesWord(recipe.samples.kind, options)
-        return self.samples(word, student)
+        rows = recipe.evaluation.per_device_eval_batch_size
+        key = f"{_key(word)} {student.vocabulary.rules} {rows}"
+        if key not in self._held_out:
+            batches = self.samples(word, student).in_order(rows)
+            self._held_out[key] = [batch.to(self.accelerator.device) for batch in batches]
+        return self._held_out[key]
 
 
 def described(word: TeacherWord) -> Teacher:

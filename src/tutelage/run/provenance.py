@@ -12,7 +12,16 @@ from typing import Any
 
 import torch
 
-LIBRARIES = ("tutelage", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
+LIBRARIES = (
+    "tutelage",
+    "torch",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+)
 
 
 def versions() -> dict[str, str]:
@@ -50,7 +59,9 @@ def now() -> str:
 
 
 def _git(where: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(where), *words], capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(
+        ["git", "-C", str(where), *words], capture_output=True, text=True, check=True, timeout=10
+    )
     return done.stdout.strip()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
@@ -67,7 +66,9 @@ def texts(recipe: Recipe, jobs: list[Job], shelf: Shelf) -> list[dict[str, Any]]
     length = recipe.evaluation.max_new_tokens
 
     def written(model: Any) -> list[str]:
-        return write(model, prompts, max_new_tokens=length, seed=jobs[0].seed, temperature=WRITING_TEMPERATURE)
+        return write(
+            model, prompts, max_new_tokens=length, seed=jobs[0].seed, temperature=WRITING_TEMPERATURE
+        )
 
     writers: dict[str, list[str]] = {}
     teacher = shelf.teacher(recipe.teacher)
@@ -157,6 +158,8 @@ def _differences(arms: list[dict[str, Any]], control: str) -> list[dict[str, Any
 
 
 def _paired(arm: dict[str, Any], reference: dict[str, Any], metric: str) -> list[tuple[float, float]]:
+    theirs: dict[int, float]
+    ours: dict[int, float]
     # An untouched student that exists was measured once; it stands beside every seed.
     theirs = dict(zip(reference["seeds"], reference["numbers"][metric], strict=True))
     ours = dict(zip(arm["seeds"], arm["numbers"][metric], strict=True))

@@ -100,9 +100,8 @@ class Probe:
         self.teacher: Teacher | None = shelf.teacher(job.recipe.teacher or job.report_teacher)
         self.shared = meeting(student, self.teacher)
         self.accelerator = accelerator
-        data = shelf.held_out(job.recipe, student)
-        rows = job.recipe.evaluation.per_device_eval_batch_size if job.recipe.evaluation else 0
-        self.batches = [] if data is None else [b.to(accelerator.device) for b in data.in_order(rows)]
+        self.batches = shelf.held_out(job.recipe, student)
+        self._shelf = shelf
         self._learner = Learner(student, (), None, self.shared)
 
     def __call__(self) -> Mapping[str, float]:
@@ -130,9 +129,13 @@ class Probe:
         model.eval()
         with torch.no_grad():
             rows = slice(0, 64)
-            found = {"mass_left_out_student": float(left_out(said_by(model, batch), shared.width, never, rows).mean())}
+            found = {
+                "mass_left_out_student": float(
+                    left_out(said_by(model, batch), shared.width, never, rows).mean()
+                )
+            }
             if self.teacher is not None:
-                told = self.teacher(batch)
+                told = self._shelf.told(self.teacher, batch)
                 found["mass_left_out"] = float(left_out(told, shared.width, never, rows).mean())
         model.train(training)
         return found
@@ -149,7 +152,7 @@ class Probe:
 
     def _told(self, batch: Batch) -> Distribution:
         assert self.teacher is not None
-        return meet(self.teacher(batch), self.shared)
+        return meet(self._shelf.told(self.teacher, batch), self.shared)
 
 
 def _measured(found: HeldOut) -> dict[str, Any]:

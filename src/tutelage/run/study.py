@@ -147,7 +147,9 @@ def _measure_untouched(recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerato
             found = probe.held_out()
             write_text(
                 path,
-                json.dumps({"numbers": found.means(), "rows": len(found.tokens), "tokens": int(found.tokens.sum())}),
+                json.dumps(
+                    {"numbers": found.means(), "rows": len(found.tokens), "tokens": int(found.tokens.sum())}
+                ),
             )
 
 
@@ -155,9 +157,7 @@ def _untouched(out: Path, seed: int) -> Path:
     return out / "state" / UNTOUCHED / f"seed-{seed}" / MEASURED
 
 
-def _conclude(
-    out: Path, recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerator: Accelerator
-) -> None:
+def _conclude(out: Path, recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerator: Accelerator) -> None:
     untouched = {
         job.seed: json.loads(_untouched(out, job.seed).read_text())
         for job in jobs

@@ -43,7 +43,7 @@ class MixtureTeacher:
 
     @property
     def vocabulary(self) -> Any:
-        """What the ids mean that all members share; known once open."""
+        """What the ids mean that all members share; None until it is open."""
         return self.shared
 
     def open(self, machine: Machine) -> MixtureTeacher:
@@ -77,7 +77,7 @@ class MixtureTeacher:
             raise TutelageError(
                 f"the data have no column '{self.route}' to route a mixture by",
                 expected=f"a column with one of {listed(names)} in every row",
-                fix=f"add it, or name one of {listed(batch.columns) if batch.columns else 'none'} under `route:`",
+                fix=f"add it, or route by one that is there ({listed(batch.columns) or 'none'})",
             )
         unknown = sorted({str(value) for value in values} - set(names))
         if unknown:

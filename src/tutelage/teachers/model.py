@@ -31,8 +31,8 @@ class ModelTeacher:
 
     @property
     def vocabulary(self) -> Any:
-        """What its token ids mean; known once open."""
-        return self._open().vocabulary
+        """What its token ids mean; None until it is open."""
+        return None if self.loaded is None else self.loaded.vocabulary
 
     def open(self, machine: Machine) -> ModelTeacher:
         """Load the weights, in evaluation mode and without gradients."""

@@ -6,6 +6,7 @@ renders one example with its mask.
 """
 
 from tutelage.text.batching import collate
+from tutelage.text.hub import could_be_on_a_hub
 from tutelage.text.readers import TextRows, read_rows
 from tutelage.text.template import Example, Examples, Layout, examples_of, show, start_tokens
 
@@ -15,6 +16,7 @@ __all__ = [
     "Layout",
     "TextRows",
     "collate",
+    "could_be_on_a_hub",
     "examples_of",
     "read_rows",
     "show",

@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from tutelage.errors import TutelageError
 from tutelage.text.files import SUFFIXES, Placed, rows_of_file
+from tutelage.text.hub import could_be_on_a_hub
 
 KINDS = {"messages": ("messages",), "prompt, completion": ("prompt", "completion"), "text": ("text",)}
 
@@ -114,7 +114,7 @@ def _read_one(path: str, split: str, limit: int | None) -> tuple[list[tuple[str,
 
 def _could_be_a_hub_name(path: str) -> bool:
     # A name that ends like a file was meant to be one: a typing error must not become a download.
-    return bool(re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", path)) and not path.lower().endswith(SUFFIXES)
+    return could_be_on_a_hub(path) and not path.lower().endswith(SUFFIXES)
 
 
 def _here() -> str:

@@ -6,13 +6,13 @@ start, end and padding token of a tokenizer may all be one.
 
 from __future__ import annotations
 
-import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tutelage.errors import TutelageError, listed, nearest
+from tutelage.errors import TutelageError, listed
 from tutelage.text.chat import chat_tokens
+from tutelage.text.patterns import filler, string_of
 from tutelage.text.readers import TextRows
 
 Long = Literal["split", "cut", "drop"]
@@ -205,7 +205,7 @@ Laid = list[tuple[list[int], list[int]]]
 
 def _texts(rows: TextRows, tokenizer: Any) -> Laid:
     start, end = start_tokens(tokenizer), _end(tokenizer)
-    texts = [_string(row, "text", rows.place(i)) for i, row in enumerate(rows.rows)]
+    texts = [string_of(row, "text", rows.place(i)) for i, row in enumerate(rows.rows)]
     laid: Laid = []
     for text, ids in zip(texts, _encoded(tokenizer, texts), strict=True):
         tokens = [*start, *ids, end]
@@ -216,8 +216,8 @@ def _texts(rows: TextRows, tokenizer: Any) -> Laid:
 
 def _completions(rows: TextRows, tokenizer: Any, layout: Layout) -> Laid:
     start, end = start_tokens(tokenizer), _end(tokenizer)
-    prompt = _filler(layout.prompt, "prompt", rows)
-    completion = _filler(layout.completion, "completion", rows)
+    prompt = filler(layout.prompt, "prompt", rows)
+    completion = filler(layout.completion, "completion", rows)
     prompts = [prompt(row, rows.place(i)) for i, row in enumerate(rows.rows)]
     completions = [completion(row, rows.place(i)) for i, row in enumerate(rows.rows)]
     for i, text in enumerate(completions):
@@ -286,61 +286,3 @@ def _end(tokenizer: Any) -> int:
             fix='add a line such as "eos_token": "<|endoftext|>", one of its own tokens',
         )
     return tokenizer.eos_token_id
-
-
-def _string(row: Mapping[str, Any], column: str, place: str) -> str:
-    if column not in row:
-        raise TutelageError(
-            f"{place}: no column '{column}'",
-            expected=f"it in every row; this one has {listed(row, 'and') if row else 'none'}",
-            fix="add it, or take the row out",
-        )
-    if not isinstance(row[column], str):
-        raise TutelageError(
-            f"{place}: {column} is {str(row[column])[:40]!r} of type {type(row[column]).__name__}",
-            expected="a string",
-            fix="put quotes around it" if column == "text" else "use the column `messages` for conversations",
-        )
-    return row[column]
-
-
-def _filler(pattern: str | None, column: str, rows: TextRows) -> Callable[[Mapping[str, Any], str], str]:
-    """A function of a row and its place that fills the pattern in; None stands for the column itself."""
-    if pattern is None:
-        return lambda row, place: _string(row, column, place)
-    try:
-        parts = list(string.Formatter().parse(pattern))
-    except ValueError as error:
-        raise TutelageError(
-            f"{column} is {pattern!r}: {error}",
-            expected="text with names of columns in braces",
-            fix="write {{ and }} for braces that are meant as such",
-        ) from error
-    for _, name, spec, conversion in parts:
-        if name is not None and (name not in rows.columns or spec or conversion):
-            close = nearest(name, map(str, rows.columns))
-            raise TutelageError(
-                f"{column} asks for {{{name}}}, which is no column of {rows.path}",
-                expected=f"names of columns in braces: {listed(map(str, rows.columns))}",
-                fix=f"write {{{close}}}" if close else "write {{ and }} for braces that are meant as such",
-            )
-
-    def filled(row: Mapping[str, Any], place: str) -> str:
-        return "".join(
-            literal + ("" if name is None else _shown(row, name, place)) for literal, name, _, _ in parts
-        )
-
-    return filled
-
-
-def _shown(row: Mapping[str, Any], column: str, place: str) -> str:
-    value = row.get(column, "")
-    if value is None:
-        return ""
-    if isinstance(value, list | dict):
-        raise TutelageError(
-            f"{place}: {column} is a {type(value).__name__}",
-            expected="text or a number in a column that a format string names",
-            fix="name another column",
-        )
-    return str(value)

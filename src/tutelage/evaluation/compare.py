@@ -1,0 +1,123 @@
+"""Several students on one held-out text: one table, with intervals and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from tutelage.distribution import Distribution, Hidden, restricted
+from tutelage.evaluation.held_out import HeldOut, measure
+from tutelage.evaluation.intervals import Interval, over_rows
+from tutelage.interfaces import Batch, Machine
+from tutelage.models import LanguageModel, Shared, load_model, prove_shared, rows_of
+from tutelage.text import Layout, collate, examples_of, read_rows
+
+ROWS_IN_A_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `tutelage evaluate` found.
+
+    Attributes:
+        source: what the students were measured on.
+        rows, tokens: how much of it.
+        students: for each student every measure with its 95 % interval over rows of text.
+        differences: for every student but the first its nats per token minus the first's, paired by row.
+    """
+
+    source: str
+    rows: int
+    tokens: int
+    students: dict[str, dict[str, Interval]]
+    differences: dict[str, Interval]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `--json`; intervals have mean, low and high."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """A table for people."""
+        lines = [f"{self.source}: {self.rows} rows, {self.tokens} tokens; 95 % intervals over rows", ""]
+        for name, measures in self.students.items():
+            lines.append(name)
+            for measure_name, interval in measures.items():
+                lines.append(f"  {measure_name:<18} {str(interval).replace('+', '')}")
+            if name in self.differences:
+                first = next(iter(self.students))
+                lines.append(f"  {'nats minus first':<18} {self.differences[name]}  (first: {first})")
+        return "\n".join(lines)
+
+
+def compare(
+    students: Sequence[str],
+    *,
+    data: str,
+    teacher: str | None = None,
+    max_rows: int = 100,
+    prompt: str | None = None,
+    completion: str | None = None,
+    max_length: int = 512,
+) -> Comparison:
+    """Measure students on held-out text: nats per token, and how far each is from a teacher.
+
+    Args:
+        students: folders or hub names of models. All must cut text into the same tokens.
+        data: held-out text: a file or hub name.
+        teacher: a model to compare with as well.
+        max_rows: rows that are used, from the beginning.
+        prompt, completion: how they are made of other columns.
+        max_length: tokens in a row at most.
+
+    Raises:
+        TutelageError: a model or the text cannot be used.
+        NotShared: two of the models do not share their token ids.
+    """
+    machine = Machine("cuda" if torch.cuda.is_available() else "cpu")
+    told = None if teacher is None else load_model(teacher, machine=machine)
+    found: dict[str, HeldOut] = {}
+    first: LanguageModel | None = None
+    batches: list[Batch] = []
+    source = data
+    for name in students:
+        student = load_model(name, machine=machine)
+        if first is None:
+            first = student
+            rows = read_rows(data, max_rows=max_rows)
+            source = f"{data} ({rows.found})"
+            examples = examples_of(rows, student.tokenizer, Layout(prompt, completion, max_length)).examples
+            batches = [
+                collate(examples[i : i + ROWS_IN_A_BATCH], student.pad_id).to(machine.device)
+                for i in range(0, len(examples), ROWS_IN_A_BATCH)
+            ]
+        prove_shared(first.vocabulary, student.vocabulary)
+        shared = prove_shared(student.vocabulary, (told or student).vocabulary)
+        found[name] = measure(batches, _rows(student, shared), None if told is None else _rows(told, shared))
+    reference = next(iter(found.values()))
+    return Comparison(
+        source,
+        len(reference.tokens),
+        int(reference.tokens.sum()),
+        {
+            name: {key: over_rows(sums, held.tokens) for key, sums in held.sums.items()}
+            for name, held in found.items()
+        },
+        {
+            name: over_rows(held.sums["student_nats"] - reference.sums["student_nats"], held.tokens)
+            for name, held in list(found.items())[1:]
+        },
+    )
+
+
+def _rows(model: LanguageModel, shared: Shared) -> Callable[[Batch], Distribution]:
+    model.model.eval()
+
+    def said(batch: Batch) -> Distribution:
+        hidden, layer = rows_of(model, batch)
+        whole = Hidden(hidden, layer.weight, layer.bias, layer.scale, layer.softcap)
+        return restricted(whole, shared.width, shared.never_on(hidden.device))
+
+    return said

@@ -1,0 +1,198 @@
+"""Before anything is spent: do the two speak one language, does the teacher know more, does it fit?"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tutelage.evaluation.held_out import HeldOut
+from tutelage.evaluation.intervals import Interval, over_rows
+from tutelage.interfaces import Batch, Teacher
+from tutelage.models import LanguageModel
+from tutelage.recipes import Recipe
+from tutelage.run.learner import Learner
+from tutelage.run.opened import Shelf, estimator_of, meeting, try_objective
+from tutelage.run.single import Job, Probe
+from tutelage.run.study import make_accelerator
+from tutelage.text import show
+
+GO = "go"
+COLD = "cold start first"
+NOTHING = "this teacher adds nothing here"
+ROWS = 100
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What `tutelage check` found out.
+
+    Attributes:
+        verdict: `go`, `cold start first` or `this teacher adds nothing here`.
+        why: one sentence.
+        findings: what was looked at and what came out, in words.
+        numbers: the same as numbers: nats per token with 95 % intervals, bytes, shares.
+        example: one rendered row with its mask.
+    """
+
+    verdict: str
+    why: str
+    findings: dict[str, str]
+    numbers: dict[str, Any] = field(default_factory=dict)
+    example: str = ""
+
+    @property
+    def exit_status(self) -> int:
+        """0 for go, 3 for an answer that says do not start."""
+        return 0 if self.verdict == GO else 3
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `--json`."""
+        return asdict(self) | {"exit_status": self.exit_status}
+
+    def text(self) -> str:
+        """For people."""
+        width = max(map(len, self.findings))
+        lines = [f"{name:<{width}}  {said}" for name, said in self.findings.items()]
+        return "\n".join(
+            [*lines, "", "one row, counted tokens marked:", self.example, "", f"{self.verdict}: {self.why}"]
+        )
+
+
+def check(recipe: Recipe) -> CheckResult:
+    """Look at a recipe's models and text without training; a study is judged by its first arm with a teacher.
+
+    The verdict is *cold start first* where the student predicts the text no better than single-token
+    frequencies do, and *this teacher adds nothing here* where the teacher is not better than the student
+    on the text by more than the noise over its rows.
+
+    Raises:
+        TutelageError: something cannot be used: the vocabularies differ, a file is missing, ...
+    """
+    single = _judged(recipe)
+    try_objective(single)
+    accelerator = make_accelerator(recipe)
+    shelf = Shelf(accelerator)
+    student = shelf.student(single, single.seed)
+    teacher = shelf.teacher(single.teacher) if single.needs_teacher else None
+    samples = shelf.samples(single.samples, student)
+    shared = meeting(student, teacher)
+    findings = {"text": f"{samples.source.found}; {samples.said}", "vocabulary": shared.said}
+    findings |= _templates(student, teacher)
+    probe = Probe(Job("check", single.seed, single, Path(recipe.out)), shelf, student, accelerator)
+    where = "held-out text"
+    if not probe.batches:
+        where = "training text, for want of `evaluation:`"
+        rows = single.training.per_device_train_batch_size
+        probe.batches = [b.to(accelerator.device) for b in samples.in_order(rows, ROWS)]
+    found = probe.held_out()
+    numbers: dict[str, Any] = {"where": where, "rows": len(found.tokens), "tokens": int(found.tokens.sum())}
+    numbers |= {name: asdict(over_rows(sums, found.tokens)) for name, sums in found.sums.items()}
+    numbers["unigram_nats"] = unigram_nats(samples.examples, probe.batches, student.vocabulary.width)
+    numbers |= probe.outside()
+    findings["nats per token"] = _said_nats(found, where, numbers["unigram_nats"])
+    numbers["step_bytes"], numbers["machine_bytes"] = _memory(single, student, teacher, samples, shared)
+    findings["memory"] = (
+        f"a step takes about {numbers['step_bytes'] / 2**30:.2f} GiB "
+        f"(one micro-batch measured, optimiser added); the machine has {numbers['machine_bytes'] / 2**30:.1f} GiB"
+    )
+    verdict, why = _verdict(found, numbers)
+    return CheckResult(verdict, why, findings, numbers, show(samples.examples[0], student.tokenizer))
+
+
+def unigram_nats(examples: Any, batches: list[Batch], width: int) -> float:
+    """Nats per token of single-token frequencies, counted on the training rows with one added to each."""
+    counts = torch.ones(width, dtype=torch.float64)
+    for example in examples:
+        tokens = torch.tensor(
+            [t for t, counted in zip(example.tokens, example.counted, strict=True) if counted]
+        )
+        counts += torch.bincount(tokens.long(), minlength=width)[:width]
+    log_probs = (counts / counts.sum()).log()
+    gold = torch.cat([batch.gold.cpu() for batch in batches])
+    return -float(log_probs[gold].mean())
+
+
+def _judged(recipe: Recipe) -> Recipe:
+    arms = [arm for _, _, arm in recipe.runs()]
+    return next((arm for arm in arms if arm.needs_teacher), arms[0])
+
+
+def _templates(student: LanguageModel, teacher: Teacher | None) -> dict[str, str]:
+    loaded = getattr(teacher, "loaded", None)
+    if loaded is None:
+        return {}
+    ours, theirs = student.tokenizer, loaded.tokenizer
+    same = getattr(ours, "chat_template", None) == getattr(theirs, "chat_template", None)
+    ends = (ours.eos_token, theirs.eos_token)
+    return {
+        "template": "the same" if same else "DIFFERENT chat templates: the student's is used for both",
+        "end token": f"the same, {ends[0]}"
+        if ends[0] == ends[1]
+        else f"DIFFERENT: student {ends[0]}, teacher {ends[1]}",
+    }
+
+
+def _said_nats(found: HeldOut, where: str, unigram: float) -> str:
+    parts = [f"student {over_rows(found.sums['student_nats'], found.tokens)}".replace("+", "")]
+    if "teacher_nats" in found.sums:
+        parts.append(f"teacher {over_rows(found.sums['teacher_nats'], found.tokens)}".replace("+", ""))
+        parts.append(f"teacher minus student {_ahead(found)}")
+    parts.append(f"single-token frequencies {unigram:.4f}")
+    return f"{', '.join(parts)} ({where}, {len(found.tokens)} rows, 95 % intervals)"
+
+
+def _ahead(found: HeldOut) -> Interval:
+    return over_rows(found.sums["teacher_nats"] - found.sums["student_nats"], found.tokens)
+
+
+def _verdict(found: HeldOut, numbers: dict[str, Any]) -> tuple[str, str]:
+    student = found.mean("student_nats")
+    if "teacher_nats" in found.sums:
+        ahead = _ahead(found)
+        if not ahead.high < 0:
+            return NOTHING, (
+                f"the teacher minus the student is {ahead} nats per token on this text; "
+                "it does not know more than the student does"
+            )
+    if student >= numbers["unigram_nats"]:
+        return COLD, (
+            f"the student needs {student:.4f} nats per token, single-token frequencies "
+            f"{numbers['unigram_nats']:.4f}; train it with `divergence: cross_entropy` for a while first"
+        )
+    if "teacher_nats" not in found.sums:
+        return GO, "no term compares with a teacher; the text can be learnt from"
+    return GO, f"the teacher is {-_ahead(found).mean:.4f} nats per token ahead of the student on this text"
+
+
+def _memory(
+    recipe: Recipe, student: LanguageModel, teacher: Teacher | None, samples: Any, shared: Any
+) -> tuple[int, int]:
+    training = recipe.training
+    handed = samples.shared_out(
+        seed=recipe.seed, micro_rows=training.per_device_train_batch_size, micro_steps=1
+    )
+    batch = handed.micro_batches(0)[0].to(student.model.device)
+    learner = Learner(student, recipe.objective, estimator_of(recipe), shared)
+    counted = {"all": batch.counted} | {
+        writer: int(batch.written_by(writer).sum()) for writer in ("dataset", "teacher", "student")
+    }
+    cuda = student.model.device.type == "cuda"
+    if training.gradient_checkpointing:
+        student.model.gradient_checkpointing_enable()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    loss, _ = learner(batch, None if teacher is None else teacher(batch), counted)
+    loss.backward()
+    learner.zero_grad()
+    moments = 8 * sum(p.numel() for p in learner.parameters() if p.requires_grad)
+    if cuda:
+        return torch.cuda.max_memory_allocated() + moments, torch.cuda.get_device_properties(0).total_memory
+    # Linux counts kilobytes, macOS bytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak + moments, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

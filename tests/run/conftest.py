@@ -1,0 +1,78 @@
+"""Real models and real text, small enough to be trained in a second."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tutelage.interfaces import Machine
+from tutelage.models import new_model, save_student
+from tutelage.recipes import Recipe, load
+
+ROOT = Path(__file__).parents[2]
+STORIES = ROOT / "data" / "tinystories"
+TOKENIZER = ROOT / "recipes" / "demo" / "tokenizer"
+
+
+def tiny_config(**changes: Any) -> dict[str, Any]:
+    """A GPT-2 of two layers without dropout."""
+    config = {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 128}
+    return {**config, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, **changes}
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model with random weights that is bigger than any student here."""
+    folder = tmp_path_factory.mktemp("models") / "teacher"
+    model = new_model(tiny_config(n_embd=32), TOKENIZER, seed=7, machine=Machine())
+    return save_student(model, folder)
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, teacher: Path) -> Path:
+    """A recipe that distils a new tiny student on forty stories."""
+    words = {
+        "out": str(tmp_path / "run"),
+        "student": {"config": tiny_config(), "tokenizer": str(TOKENIZER)},
+        "teacher": str(teacher),
+        "divergence": "forward_kl",
+        "samples": {
+            "kind": "dataset",
+            "data": str(STORIES / "train.txt.gz"),
+            "max_rows": 40,
+            "max_length": 48,
+            "long": "cut",
+        },
+        "training": {
+            "learning_rate": 1e-3,
+            "per_device_train_batch_size": 4,
+            "max_steps": 6,
+            "logging_steps": 1,
+            "eval_steps": 3,
+            "save_steps": 2,
+        },
+        "evaluation": {
+            "data": str(STORIES / "valid.txt.gz"),
+            "max_rows": 4,
+            "prompts": ["Once upon a time"],
+            "max_new_tokens": 5,
+        },
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(words))
+    return path
+
+
+@pytest.fixture
+def recipe(recipe_file: Path) -> Recipe:
+    """The same, read."""
+    return load(str(recipe_file), [])
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """All lines of a run's metrics."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
