@@ -18,19 +18,13 @@ def times_log(p: Tensor, log_x: Tensor) -> Tensor:
     return (p * log_x.masked_fill(never, 0.0)).masked_fill(never, 0.0)
 
 
-def log_ratio(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """``log(a / b)``, taken to be 0 where both are zero: two who never say a token agree on it."""
-    both_never = (log_a == -math.inf) & (log_b == -math.inf)
-    return log_a.masked_fill(both_never, 0.0) - log_b.masked_fill(both_never, 0.0)
+def mixture(a: Tensor, b: Tensor, *, weight: float) -> Tensor:
+    """``weight * a + (1 - weight) * b`` of probabilities; exactly ``a`` where both are equal.
 
-
-def log_mix(log_a: Tensor, log_b: Tensor, *, weight: float) -> Tensor:
-    """``log(weight * a + (1 - weight) * b)``, exact at weight 0 and 1 and where either is zero."""
-    if weight == 0:
-        return log_b
-    if weight == 1:
-        return log_a
-    return torch.logaddexp(log_a + math.log(weight), log_b + math.log1p(-weight))
+    Where both are zero it is the smallest normal number and carries no gradient: its log is finite,
+    because the gradient of an infinite one is undefined even where it is multiplied by zero.
+    """
+    return torch.lerp(b, a, weight).clamp_(min=torch.finfo(a.dtype).tiny)
 
 
 def log_one_minus_exp(log_p: Tensor) -> Tensor:

@@ -102,6 +102,13 @@ class Table(Mapping[str, Entry]):
             + f"`tutelage list {self.family}` explains each",
         )
 
+    def attribute(self, package: str, name: str) -> Any:
+        """What a family's package gives for ``name``: its ``__getattr__``, so that ``import`` stays light."""
+        for entry in self._entries.values():
+            if entry.attribute == name:
+                return entry.load()
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
     def claiming(self, law: str) -> list[str]:
         """Names of the entries that claim a law."""
         return [name for name, entry in self._entries.items() if law in entry.laws]

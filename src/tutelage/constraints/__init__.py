@@ -8,6 +8,8 @@ TABLE = Table("constraints", {"none": Entry("tutelage.constraints.none:NoConstra
 
 
 def __getattr__(name: str) -> Any:
-    if name in TABLE:
-        return TABLE.load(name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return TABLE.attribute(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return ["TABLE", *(entry.attribute for entry in TABLE.values())]

@@ -9,9 +9,11 @@ Called as functions of natural-log probabilities ``(..., V)``, student first, th
 >>> round(float(forward_kl(student, teacher)), 4)
 0.6931
 
-Inside a run they are evaluated by `tutelage.divergences.fused`, a slice of the vocabulary at a time.
+A file is not called like the function in it: Python would take the file for the function once it was
+imported. Inside a run they are evaluated by `tutelage.divergences.fused`, a slice of the vocabulary at a time.
 """
 
+import importlib
 from typing import Any
 
 from tutelage.registry import Entry, Table
@@ -26,12 +28,12 @@ TABLE = Table(
         "forward_kl": Entry("tutelage.divergences.kl:forward_kl", paper="hinton", laws=F_DIVERGENCE),
         "reverse_kl": Entry("tutelage.divergences.kl:reverse_kl", paper="minillm", laws=F_DIVERGENCE),
         "jensen_shannon": Entry(
-            "tutelage.divergences.jensen_shannon:jensen_shannon",
+            "tutelage.divergences.js:jensen_shannon",
             paper="gkd",
             laws=F_DIVERGENCE | {"at_most_log_2", "symmetric"},
         ),
         "total_variation": Entry(
-            "tutelage.divergences.total_variation:total_variation",
+            "tutelage.divergences.tv:total_variation",
             paper="f-distill",
             laws=F_DIVERGENCE | {"at_most_one", "symmetric"},
         ),
@@ -42,17 +44,17 @@ TABLE = Table(
             "tutelage.divergences.skew_kl:skew_reverse_kl", paper="distillm", laws=F_DIVERGENCE
         ),
         "alpha_divergence": Entry(
-            "tutelage.divergences.alpha_divergence:alpha_divergence",
+            "tutelage.divergences.alpha:alpha_divergence",
             paper="alpha-divergence",
             laws=F_DIVERGENCE,
         ),
         "cross_entropy": Entry(
-            "tutelage.divergences.cross_entropy:cross_entropy",
+            "tutelage.divergences.ce:cross_entropy",
             laws=frozenset({"never_negative", "exact_gradient", "relabelling"}),
             against="gold",
         ),
         "top1_agreement": Entry(
-            "tutelage.divergences.top1_agreement:top1_agreement",
+            "tutelage.divergences.agreement:top1_agreement",
             laws=frozenset({"relabelling"}),
             trains=False,
         ),
@@ -61,13 +63,9 @@ TABLE = Table(
 
 
 def __getattr__(name: str) -> Any:
-    if name in TABLE:
-        return TABLE.load(name)
     if name == "loss":
-        from tutelage.divergences.fused import loss
-
-        return loss
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module("tutelage.divergences.fused").loss
+    return TABLE.attribute(__name__, name)
 
 
 def __dir__() -> list[str]:

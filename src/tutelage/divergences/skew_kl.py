@@ -2,7 +2,7 @@
 
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
-from tutelage.numerics import log_mix, log_ratio, times_log
+from tutelage.numerics import mixture, times_log
 from tutelage.shapes import Logs
 
 
@@ -28,9 +28,9 @@ def skew_forward_kl(log_q: Logs, log_p: Logs, *, skew: float = 0.1) -> tuple[Log
     Source: Ko et al. 2024, DistiLLM, arXiv:2402.03898.
     """
     _proper(skew, "forward_kl", "teacher")
-    log_m = log_mix(log_p, log_q, weight=skew)
-    p = log_p.exp()
-    return times_log(p, log_p - log_m), p * log_ratio(log_q, log_m).exp() * (skew - 1)
+    p, q = log_p.exp(), log_q.exp()
+    m = mixture(p, q, weight=skew)
+    return times_log(p, log_p - m.log()), p * (q / m) * (skew - 1)
 
 
 @separable
@@ -55,11 +55,10 @@ def skew_reverse_kl(log_q: Logs, log_p: Logs, *, skew: float = 0.1) -> tuple[Log
     Source: Ko et al. 2024, DistiLLM, arXiv:2402.03898.
     """
     _proper(skew, "reverse_kl", "student")
-    log_m = log_mix(log_q, log_p, weight=skew)
-    q = log_q.exp()
-    ahead = log_ratio(log_q, log_m)
-    value = times_log(q, ahead)
-    return value, value + q * (1 - skew * ahead.exp())
+    p, q = log_p.exp(), log_q.exp()
+    m = mixture(q, p, weight=skew)
+    value = times_log(q, log_q - m.log())
+    return value, value + q * (1 - skew * (q / m))
 
 
 def _proper(skew: float, plain: str, whose: str) -> None:

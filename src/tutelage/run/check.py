@@ -17,7 +17,7 @@ from tutelage.interfaces import Batch, Teacher
 from tutelage.models import LanguageModel
 from tutelage.recipes import Recipe
 from tutelage.run.learner import Learner
-from tutelage.run.opened import Shelf, estimator_of, meeting, try_objective
+from tutelage.run.opened import Shelf, estimator_of, meeting, only_shared, try_objective
 from tutelage.run.single import Job, Probe
 from tutelage.run.study import make_accelerator
 from tutelage.text import show
@@ -82,6 +82,7 @@ def check(recipe: Recipe) -> CheckResult:
     teacher = shelf.teacher(single.teacher) if single.needs_teacher else None
     samples = shelf.samples(single.samples, student)
     shared = meeting(student, teacher)
+    only_shared(samples, shared, student)
     findings = {"text": f"{samples.source.found}; {samples.said}", "vocabulary": shared.said}
     findings |= _templates(student, teacher)
     probe = Probe(Job("check", single.seed, single, Path(recipe.out)), shelf, student, accelerator)
@@ -99,7 +100,8 @@ def check(recipe: Recipe) -> CheckResult:
     numbers["step_bytes"], numbers["machine_bytes"] = _memory(single, student, teacher, samples, shared)
     findings["memory"] = (
         f"a step takes about {numbers['step_bytes'] / 2**30:.2f} GiB "
-        f"(one micro-batch measured, optimiser added); the machine has {numbers['machine_bytes'] / 2**30:.1f} GiB"
+        "(one micro-batch measured, optimiser added); the machine has "
+        f"{numbers['machine_bytes'] / 2**30:.1f} GiB"
     )
     verdict, why = _verdict(found, numbers)
     return CheckResult(verdict, why, findings, numbers, show(samples.examples[0], student.tokenizer))

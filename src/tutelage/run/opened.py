@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from tutelage.constraints import TABLE as CONSTRAINTS
 from tutelage.distribution import Distribution
 from tutelage.divergences import TABLE as DIVERGENCES
-from tutelage.errors import TutelageError
+from tutelage.errors import NotShared, TutelageError
 from tutelage.estimators import TABLE as ESTIMATORS
 from tutelage.interfaces import Batch, Constraint, Machine, Teacher
 from tutelage.models import LanguageModel, Shared, load_model, new_model, prove_head, prove_shared
@@ -68,7 +68,8 @@ class Shelf:
 
     def samples(self, word: SamplesWord, student: LanguageModel) -> Any:
         """An open source of text, tokenised with the student's tokenizer."""
-        key = _key(word) + student.vocabulary.rules
+        vocabulary = student.vocabulary
+        key = f"{_key(word)} {vocabulary.rules} {hash((vocabulary.tokens, vocabulary.end))}"
         if key not in self._samples:
             self._samples[key] = SAMPLES.load(word.kind)(**word.options).open(student.tokenizer)
         return self._samples[key]
@@ -95,7 +96,7 @@ class Shelf:
         options |= {"max_rows": recipe.evaluation.max_rows, "shuffle": False}
         word = SamplesWord(recipe.samples.kind, options)
         rows = recipe.evaluation.per_device_eval_batch_size
-        key = f"{_key(word)} {student.vocabulary.rules} {rows}"
+        key = f"{_key(word)} {student.vocabulary.rules} {hash(student.vocabulary.tokens)} {rows}"
         if key not in self._held_out:
             batches = self.samples(word, student).in_order(rows)
             self._held_out[key] = [batch.to(self.accelerator.device) for batch in batches]
@@ -124,6 +125,25 @@ def meeting(student: LanguageModel, teacher: Teacher | None) -> Shared:
         NotShared: their tokenizers differ.
     """
     return prove_shared(student.vocabulary, student.vocabulary if teacher is None else teacher.vocabulary)
+
+
+def only_shared(samples: Any, shared: Shared, student: LanguageModel) -> None:
+    """Refuse text that asks the student to say a token which its teacher does not have.
+
+    Raises:
+        NotShared: a counted token of the text is not among the shared ones.
+    """
+    never = set(shared.never or ())
+    for number, example in enumerate(samples.examples):
+        for token, counted in zip(example.tokens, example.counted, strict=True):
+            if counted and (token >= shared.width or token in never):
+                name = student.tokenizer.convert_ids_to_tokens(token)
+                raise NotShared(
+                    f"{samples.source.path}: example {number} says the token '{name}' (id {token}), which the "
+                    "teacher does not have",
+                    expected="text in tokens that student and teacher share",
+                    fix="take that token out of the text or the template, or choose another teacher",
+                )
 
 
 def try_objective(recipe: Recipe) -> None:

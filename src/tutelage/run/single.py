@@ -20,7 +20,7 @@ from tutelage.run.checkpoint import write_text
 from tutelage.run.learner import Learner, meet, said_by
 from tutelage.run.loop import Words, train
 from tutelage.run.metrics import Metrics
-from tutelage.run.opened import Shelf, constraint_of, estimator_of, meeting
+from tutelage.run.opened import Shelf, constraint_of, estimator_of, meeting, only_shared
 
 MEASURED = "measured.json"
 
@@ -64,7 +64,9 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
         processes=accelerator.num_processes,
         process=accelerator.process_index,
     )
-    learner = Learner(student, recipe.objective, estimator_of(recipe), meeting(student, teacher))
+    shared = meeting(student, teacher)
+    only_shared(samples, shared, student)
+    learner = Learner(student, recipe.objective, estimator_of(recipe), shared)
     steps = training.max_steps if training.max_steps > 0 else samples.steps(training.num_train_epochs)
     words = Words(learner, teacher, samples, constraint_of(recipe), training, steps, job.seed)
     probe = Probe(job, shelf, student, accelerator)

@@ -11,7 +11,7 @@ import torch
 from tutelage.distribution import Distribution, Hidden
 from tutelage.errors import TutelageError
 from tutelage.interfaces import Batch, Machine
-from tutelage.models import LanguageModel, load_model, rows_of
+from tutelage.models import LanguageModel, load_model, prove_head, rows_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class ModelTeacher:
             machine = dataclasses.replace(machine, dtype=self.dtype)
         loaded = load_model(self.model, machine=machine, tokenizer=self.tokenizer)
         loaded.model.eval().requires_grad_(False)
+        prove_head(loaded.model, torch.arange(min(8, loaded.vocabulary.width))[None])
         return dataclasses.replace(self, loaded=loaded)
 
     def __call__(self, batch: Batch) -> Distribution:

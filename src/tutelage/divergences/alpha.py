@@ -1,11 +1,8 @@
 """Amari's alpha-divergence: one family that holds both KLs, Hellinger's distance and chi squared."""
 
-import torch
-
 from tutelage.divergences.kl import forward_kl, reverse_kl
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
-from tutelage.numerics import log_ratio
 from tutelage.shapes import Logs
 
 
@@ -39,12 +36,16 @@ def alpha_divergence(log_q: Logs, log_p: Logs, *, order: float = 0.5) -> tuple[L
     if order in (0, 1):
         return (forward_kl if order else reverse_kl).density(log_q, log_p)
     p, q = log_p.exp(), log_q.exp()
-    # expm1 of the log ratio instead of a difference of powers: near 0 and 1 the divisor is tiny.
-    either_never = (p == 0) | (q == 0)
-    ratio = log_ratio(log_p, log_q).masked_fill(either_never, 0.0)
+    gap = p - q
+    # expm1 of the log ratio instead of a difference of powers: near 0 and 1 the divisor is tiny. The
+    # ratio is taken to the smaller power, so that it is only undefined where its factor is zero.
     if order < 0.5:
-        excess = q * (ratio * order).expm1()
+        ratio = (log_p - log_q).masked_fill(q == 0, 0.0)
+        excess = q * (ratio * order).expm1()  # p^order q^(1 - order) - q
+        value = order * gap - excess
     else:
-        excess = p * (ratio * (order - 1)).expm1() + (p - q)
-    excess = torch.where(either_never, -q, excess)  # p^order q^(1 - order) - q
-    return (order * (p - q) - excess) / (order * (1 - order)), excess / -order
+        ratio = (log_p - log_q).masked_fill(p == 0, 0.0)
+        from_p = p * (ratio * (order - 1)).expm1()  # p^order q^(1 - order) - p
+        excess = from_p + gap
+        value = (order - 1) * gap - from_p
+    return value / (order * (1 - order)), excess / -order

@@ -3,7 +3,7 @@
 from tutelage.divergences.kl import forward_kl, reverse_kl
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
-from tutelage.numerics import times_log
+from tutelage.numerics import mixture, times_log
 from tutelage.shapes import Logs
 
 
@@ -38,11 +38,12 @@ def jensen_shannon(log_q: Logs, log_p: Logs, *, beta: float = 0.5, scaled: bool 
             expected="a share from 0 (forward KL) to 1 (reverse KL)",
             fix="write `beta: 0.5` for the ordinary Jensen-Shannon divergence",
         )
-    if scaled and beta in (0, 1):
-        return (reverse_kl if beta else forward_kl).density(log_q, log_p)
     p, q = log_p.exp(), log_q.exp()
-    # Where both underflow m is 0 and its log -inf; times_log knows that nobody says such a token.
-    log_m = (p * beta).add(q, alpha=1 - beta).log()
+    if beta in (0, 1):
+        if scaled:
+            return (reverse_kl if beta else forward_kl).density(log_q, log_p)
+        return q * 0, q * 0  # not by the formula: zero times the infinite KL is undefined
+    log_m = mixture(p, q, weight=beta).log()
     scale = 1 / (beta * (1 - beta)) - 3 if scaled else 1.0
     slope = times_log(q, log_q - log_m) * (scale * (1 - beta))
     return times_log(p, log_p - log_m) * (scale * beta) + slope, slope
