@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP_USER := $(VENV)/.installed-user
 STAMP_DEV := $(VENV)/.installed-dev
 
-.PHONY: help demo test fast lint types docs clean
+.PHONY: help demo test fast lint types docs demo-weights clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -44,6 +44,12 @@ types: $(STAMP_DEV)   ## the type checker over src/
 
 docs: $(STAMP_DEV)    ## the reference pages, made from docstrings and tables
 	$(BIN)/python docs/make.py
+
+demo-weights: $(STAMP_DEV)   ## train the demo's teacher and warm start again and put them into the package (an hour)
+	$(BIN)/python recipes/demo/tokenizer.py
+	$(BIN)/tutelage run recipes/demo/teacher.yaml
+	$(BIN)/tutelage run recipes/demo/student.yaml
+	$(BIN)/python recipes/demo/pack.py
 
 clean:           ## forget the virtual environment and what was built
 	rm -rf $(VENV) build dist src/*.egg-info

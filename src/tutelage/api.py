@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tutelage import run
 from tutelage.recipes import Recipe, read
+from tutelage.report import write_report
 
 
 def distil(recipe: str | Path | Mapping[str, Any] | Recipe, **overrides: Any) -> Path:
@@ -18,12 +20,20 @@ def distil(recipe: str | Path | Mapping[str, Any] | Recipe, **overrides: Any) ->
         **overrides: keys of the recipe to be changed, such as ``training={"max_steps": 5}``.
 
     Returns:
-        The run's folder; a second call with the same recipe goes on where the first one stopped.
+        The run's folder, with `report.html` in it; a second call with the same recipe goes on where
+        the first one stopped.
 
     Raises:
         TutelageError: the recipe or what it names cannot be used; nothing has been written over.
     """
-    return run.distil(read(recipe, **overrides), command="tutelage.distil(...)")
+    return reported(run.distil(read(recipe, **overrides), command="tutelage.distil(...)"))
+
+
+def reported(folder: Path) -> Path:
+    """Write the report of a run, in the first process of several; gives the folder back."""
+    if os.environ.get("RANK", "0") == "0":
+        write_report(folder)
+    return folder
 
 
 def check(recipe: str | Path | Mapping[str, Any] | Recipe, **overrides: Any) -> Any:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import STORIES, TOKENIZER, lines, tiny_config
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from conftest import STORIES, TOKENIZER, lines, tiny_config
 from tutelage.interfaces import Machine
 from tutelage.models import load_model, new_model, save_student
 from tutelage.recipes import load
@@ -93,7 +93,7 @@ def test_the_loss_falls_and_the_end_token_is_learnt(recipe_file: Path, tmp_path:
     losses = [line["loss_nats"] for line in lines(out) if "loss_nats" in line]
     assert losses[-1] < 0.05 < losses[0]
     student = load_model(out / "student", machine=Machine())
-    start = [student.tokenizer.bos_token_id] + student.tokenizer("One day.").input_ids
+    start = [student.tokenizer.bos_token_id, *student.tokenizer("One day.").input_ids]
     with torch.no_grad():
         logits = student.model(torch.tensor([start])).logits[0, -1]
     assert int(logits.argmax()) == student.tokenizer.eos_token_id
@@ -102,7 +102,7 @@ def test_the_loss_falls_and_the_end_token_is_learnt(recipe_file: Path, tmp_path:
 def test_families_padded_to_different_sizes_train_on_what_they_share(
     recipe_file: Path, tmp_path: Path
 ) -> None:
-    """A student of 2,100 rows and a teacher of 2,176 share the tokenizer's 2,048 (as 151,936 and 152,064 do)."""
+    """A student of 2,100 rows and a teacher of 2,176 share the tokenizer's 2,048 tokens."""
     teacher = new_model(tiny_config(n_embd=32, vocab_size=2176), TOKENIZER, seed=7, machine=Machine())
     with torch.no_grad():
         # The teacher would like a padding row best: it must not be able to say so.

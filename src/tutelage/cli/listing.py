@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from tutelage.citations import PAPERS
 from tutelage.errors import Damaged, TutelageError, UnknownName, listed, nearest
 from tutelage.recipes import families
+from tutelage.recipes.faults import printable
 
 
 def tables(family: str | None = None) -> dict[str, list[dict[str, Any]]]:
@@ -23,7 +25,7 @@ def tables(family: str | None = None) -> dict[str, list[dict[str, Any]]]:
     if family is not None and family not in known:
         close = nearest(family, known)
         raise UnknownName(
-            f"unknown family '{family}'",
+            printable(f"unknown family '{family}'"),
             expected=listed(known),
             fix=f"write `tutelage list {close}` (the nearest name)" if close else "write `tutelage list`",
         )
@@ -67,13 +69,13 @@ def papers(name: str | None) -> tuple[str, ...]:
     entries = [table[name] for table in families().values() if name in table]
     if entries:
         return tuple(dict.fromkeys(entry.paper for entry in entries if entry.paper))
-    if Path(name).exists():
+    if os.path.exists(name):
         keys = run_folder(Path(name)).get("papers", [])
         return tuple(key for key in keys if key in PAPERS)
     names = [*PAPERS, *(key for table in families().values() for key in table)]
     close = nearest(name, names)
     raise UnknownName(
-        f"nothing to cite is called '{name}'",
+        printable(f"nothing to cite is called '{name}'"),
         expected="a paper, a name that `tutelage list` shows, or a run's folder",
         fix=f"write `tutelage cite {close}` (the nearest name)" if close else "write `tutelage cite`",
     )

@@ -52,22 +52,26 @@ def _tutelage(
 
 @app.command()
 def demo(
-    out: Annotated[str, typer.Option(help="Folder of the run; a second demo goes on there.")] = "runs/demo",
+    out: Annotated[
+        str, typer.Option(help="Folder of the run; a second demo goes on there.")
+    ] = "tutelage-demo",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds each arm is run with.")] = 3,
 ) -> None:
     """Distil a small language model on real text, with control arms and a report; minutes, offline."""
-    from tutelage import run
+    from tutelage import api, run
 
-    run.demo(out, seeds=tuple(range(seeds)))
+    folder = api.reported(run.demo(out, seeds=tuple(range(seeds))))
+    print(run.summary(folder))
+    print(f"\nreport: {folder / 'report.html'}")
 
 
 @app.command("run")
 def run_(recipe: RecipeFile, changes: Changes = None) -> None:
     """Distil as a recipe says. The same command again goes on where it stopped."""
     read = load(recipe, changes or ())
-    from tutelage import run
+    from tutelage import api, run
 
-    print(run.distil(read, command=_typed()))
+    print(api.reported(run.distil(read, command=_typed())))
 
 
 @app.command()

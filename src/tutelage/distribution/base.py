@@ -59,6 +59,14 @@ class Workspace:
         """A new tensor of the workspace's type with anything in it."""
         return torch.empty(shape, dtype=self.dtype, device=self.device)
 
+    def mark(self) -> int:
+        """How much has been taken, for `release`."""
+        return self._next
+
+    def release(self, mark: int) -> None:
+        """What was taken since ``mark`` may be used again."""
+        self._next = mark
+
     def reset(self) -> None:
         """Everything taken may be used again."""
         self._next = 0
@@ -174,9 +182,9 @@ class Distribution(ABC):
         opened = self.open(rows, workspace, tile)
         if isinstance(opened, BucketRows):
             columns = opened.columns()
-            return opened.ids.T, (columns - columns.logsumexp(0)).T
+            return opened.ids.T, (columns - says_something(columns.logsumexp(0))).T
         tile = workspace.empty(opened.vocab_size, opened.n)
-        normaliser = opened.fill_all(tile)
+        normaliser = says_something(opened.fill_all(tile))
         return None, (tile - normaliser).T
 
     def log_probs(self, rows: slice = slice(None), student: Tensor | None = None) -> Tensor:
@@ -189,7 +197,7 @@ class Distribution(ABC):
         if ids is None:
             return logs
         kept = (ids >= 0).sum(1, keepdim=True)
-        share = logs[:, -1:] - (self.vocab_size - kept).clamp(min=1).log()
+        share = logs[:, -1:] - (self.vocab_size - kept).clamp(min=1).to(logs.dtype).log()
         dense = share.expand(-1, self.vocab_size + 1).clone()  # one column more, for the empty ids
         dense.scatter_(1, torch.where(ids < 0, self.vocab_size, ids), logs[:, :-1])
         return dense[:, :-1]
@@ -198,9 +206,20 @@ class Distribution(ABC):
         return self.positions
 
 
-def count(chunk: Chunk, positions: int) -> int:
-    """How many positions a chunk has."""
-    return len(range(positions)[chunk]) if isinstance(chunk, slice) else len(chunk)
+def says_something(normaliser: Tensor) -> Tensor:
+    """The normaliser ``[n]`` itself, unless some position gives no token any probability.
+
+    Raises:
+        TutelageError: everything is "never" there; normalised it would be NaN.
+    """
+    silent = normaliser == -torch.inf
+    if bool(silent.any()):
+        raise TutelageError(
+            f"nothing is left to say at {int(silent.sum())} of {len(silent)} positions",
+            expected="some token with a probability at every position",
+            fix="combine distributions that have a token in common, and keep some of them when restricting",
+        )
+    return normaliser
 
 
 def coarse(rows: OpenRows, ids: Tensor, workspace: Workspace) -> Tensor:
@@ -222,7 +241,7 @@ def coarse(rows: OpenRows, ids: Tensor, workspace: Workspace) -> Tensor:
 
 
 def common_support(opened: list[OpenRows]) -> Tensor | None:
-    """The finest support ``[k, n]`` that all have: tokens which every cut member kept; None if none is cut."""
+    """The finest support ``[k, n]`` that all have: tokens every cut member kept; None if none is cut."""
     cut = [rows.ids for rows in opened if rows.ids is not None]
     if not cut:
         return None

@@ -19,6 +19,7 @@ from tutelage.distribution.base import (
     coarse,
     common_support,
     same_shape,
+    says_something,
     slices,
 )
 
@@ -43,8 +44,14 @@ class Combined(Distribution):
         self.members = tuple(members)
 
     @abstractmethod
-    def combine(self, logs: list[Tensor], chunk: Chunk) -> Tensor:
-        """The combined unnormalised logs of tiles in one shape; may write into the first."""
+    def combine(self, logs: list[Tensor], chunk: Chunk, tokens: slice | Tensor) -> Tensor:
+        """The combined unnormalised logs of tiles in one shape; may write into the first.
+
+        Args:
+            logs: one tile a member, ``[v, n]``.
+            chunk: which positions they are of.
+            tokens: which tokens: a slice of the vocabulary, or kept ids ``[v - 1, n]`` before the rest.
+        """
 
     @property
     def positions(self) -> int:
@@ -68,8 +75,9 @@ class Combined(Distribution):
         if ids is not None:
             columns = [coarse(rows, ids, workspace) for rows in opened]
             if self.from_probabilities:
-                columns = [logs - logs.logsumexp(0) for logs in columns]
-            return BucketRows(ids, self.combine([logs.clone() for logs in columns], chunk), self.vocab_size)
+                columns = [logs - says_something(logs.logsumexp(0)) for logs in columns]
+            combined = self.combine([logs.clone() for logs in columns], chunk, ids)
+            return BucketRows(ids, combined, self.vocab_size)
         full = [rows for rows in opened if isinstance(rows, FullRows)]
         if self.from_probabilities:
             full = [_normalised(rows, workspace) for rows in full]
@@ -79,7 +87,7 @@ class Combined(Distribution):
 class CombinedRows(FullRows):
     """Opened members, combined tile by tile."""
 
-    def __init__(self, of: Combined, chunk: Chunk, members: list[FullRows], workspace: Workspace) -> None:
+    def __init__(self, of: Combined, chunk: Chunk, members: Sequence[FullRows], workspace: Workspace) -> None:
         super().__init__(members[0].n, of.vocab_size)
         self._of = of
         self._chunk = chunk
@@ -92,13 +100,13 @@ class CombinedRows(FullRows):
         tiles = [tile[:width] for tile in self._tiles]
         for member, tile in zip(self._members, tiles, strict=True):
             member.fill(tokens, tile)
-        out.copy_(self._of.combine(tiles, self._chunk))
+        out.copy_(self._of.combine(tiles, self._chunk, tokens))
 
 
 def _normalised(rows: FullRows, workspace: Workspace) -> FilledRows:
     # Kept whole for the chunk: filling it twice would cost the matrix product twice.
     tile = workspace.take(rows.vocab_size, rows.n)
-    normaliser = rows.fill_all(tile)
+    normaliser = says_something(rows.fill_all(tile))
     for tokens in slices(rows.vocab_size):
         tile[tokens] -= normaliser
     return FilledRows(tile)

@@ -16,6 +16,7 @@ from tutelage.distribution.base import (
     FullRows,
     OpenRows,
     Workspace,
+    says_something,
     slices,
 )
 from tutelage.distribution.hidden import Hidden, forbid
@@ -80,7 +81,8 @@ def renamed(distribution: Distribution, sources: Tensor, targets: Tensor, floor:
         floor: probability that a source keeps (if it had more).
 
     Raises:
-        TutelageError: shapes differ, or a source is its own target or is listed twice.
+        TutelageError: shapes differ, an id is outside the vocabulary, or a source is its own target or
+            is listed twice.
         OutOfRange: ``floor`` is not inside [0, 1).
 
     Source: Liu et al. 2024, arXiv:2407.16997 (the change back of a replaced name).
@@ -96,7 +98,15 @@ def renamed(distribution: Distribution, sources: Tensor, targets: Tensor, floor:
             fix="repeat the moves for every position; use -1 where there is none",
         )
     real = sources >= 0
-    ordered = torch.where(real, sources, -1 - torch.arange(sources.shape[1])).sort(-1).values
+    outside = real & ((targets < 0) | (torch.maximum(sources, targets) >= distribution.vocab_size))
+    if outside.any():
+        raise TutelageError(
+            f"a move at row {int(outside.any(1).nonzero()[0])} names a token that does not exist",
+            expected=f"ids from 0 to {distribution.vocab_size - 1}; a source of -1 for no move",
+            fix="take both ids from the vocabulary of the distribution",
+        )
+    absent = -1 - torch.arange(sources.shape[1], device=sources.device)
+    ordered = torch.where(real, sources, absent).sort(-1).values
     if (real & (sources == targets)).any() or (ordered[:, 1:] == ordered[:, :-1]).any():
         raise TutelageError(
             "a token is renamed to itself or listed twice at one position",
@@ -170,13 +180,13 @@ class _Renamed(Distribution):
         opened = self.of.open(chunk, workspace, student)
         sources, targets = self.sources[chunk].T, self.targets[chunk].T
         if isinstance(opened, BucketRows):
-            logs = opened.columns() - opened.columns().logsumexp(0)
+            logs = opened.columns() - says_something(opened.columns().logsumexp(0))
             k = len(opened.ids)
             # Columns of the named tokens; what was not kept lives in the rest, column k.
             moved = self._moved(logs, _column(opened.ids, sources, -1), _column(opened.ids, targets, k))
             return BucketRows(opened.ids, moved, self.vocab_size)
         tile = workspace.take(opened.vocab_size, opened.n)
-        normaliser = opened.fill_all(tile)
+        normaliser = says_something(opened.fill_all(tile))
         for tokens in slices(opened.vocab_size):
             tile[tokens] -= normaliser
         return FilledRows(self._moved(tile, sources, targets))

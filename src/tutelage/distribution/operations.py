@@ -123,7 +123,7 @@ class _Product(Combined):
         super().__init__(members)
         self.powers = powers
 
-    def combine(self, logs: list[Tensor], chunk: Chunk) -> Tensor:
+    def combine(self, logs: list[Tensor], chunk: Chunk, tokens: slice | Tensor) -> Tensor:
         total = logs[0].mul_(self.powers[0])
         for tile, power in zip(logs[1:], self.powers[1:], strict=True):
             total.add_(tile, alpha=power)
@@ -138,7 +138,7 @@ class _Shifted(Combined):
         super().__init__(members)
         self.strength = strength
 
-    def combine(self, logs: list[Tensor], chunk: Chunk) -> Tensor:
+    def combine(self, logs: list[Tensor], chunk: Chunk, tokens: slice | Tensor) -> Tensor:
         onto, towards, away = logs
         shift = towards - away
         total = torch.add(onto, shift, alpha=self.strength)
@@ -148,9 +148,9 @@ class _Shifted(Combined):
             total.masked_fill_(onto == -math.inf, -math.inf)
             undefined = ~(total < math.inf)
             if undefined.any():
-                token, row = (int(i) for i in undefined.nonzero()[0])
+                column, position = (int(i) for i in undefined.nonzero()[0])
                 raise TutelageError(
-                    f"a shift is undefined at row {row}, column {token}",
+                    f"a shift is undefined for {_named(tokens, column, position)} at {_row(chunk, position)}",
                     expected="an `away_from` that says 'never' only where the others do, and no NaN",
                     fix="use models that give every shared token some probability",
                 )
@@ -164,13 +164,24 @@ class _Mixed(Combined):
         super().__init__(members)
         self.log_weights = weights.log()
 
-    def combine(self, logs: list[Tensor], chunk: Chunk) -> Tensor:
+    def combine(self, logs: list[Tensor], chunk: Chunk, tokens: slice | Tensor) -> Tensor:
         weights = self.log_weights if self.log_weights.dim() == 1 else self.log_weights[chunk].T
         weights = weights.to(logs[0].dtype).to(logs[0].device)
         total = logs[0].add_(weights[0])
         for tile, weight in zip(logs[1:], weights[1:], strict=True):
             total = torch.logaddexp(total, tile.add_(weight), out=total)
         return total
+
+
+def _named(tokens: slice | Tensor, column: int, position: int) -> str:
+    if isinstance(tokens, slice):
+        return f"token {tokens.start + column}"
+    return f"token {int(tokens[column, position])}" if column < len(tokens) else "the tokens not kept"
+
+
+def _row(chunk: Chunk, position: int) -> str:
+    row = (chunk.start or 0) + position if isinstance(chunk, slice) else int(chunk[position])
+    return f"row {row}"
 
 
 def _weights(weights: Sequence[float] | Tensor, members: int) -> None:

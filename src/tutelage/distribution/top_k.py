@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -38,7 +39,7 @@ class TopK(Distribution):
         _check(ids, log_probs, vocab_size)
         kept = log_probs.masked_fill(ids < 0, -torch.inf)
         if log_tail is None:
-            log_tail = _tail(kept, int((ids >= 0).sum(-1).min()) if len(ids) else 0, vocab_size)
+            log_tail = _tail(kept, (ids >= 0).sum(-1) >= vocab_size)
         for name, value in (
             ("ids", ids),
             ("log_probs_kept", kept),
@@ -84,26 +85,28 @@ def gold(tokens: Tensor, vocab_size: int, like: Tensor) -> TopK:
     return TopK(tokens[:, None], certain, vocab_size, log_tail=certain[:, 0] - torch.inf)
 
 
-def _tail(kept: Tensor, fewest: int, vocab_size: int) -> Tensor:
-    total = kept.logsumexp(-1)
-    if (total > 1e-3).any():
-        row = int((total > 1e-3).nonzero()[0])
+def _tail(kept: Tensor, complete: Tensor) -> Tensor:
+    rounding = torch.finfo(kept.dtype).eps
+    total = kept.to(torch.promote_types(kept.dtype, torch.float32)).logsumexp(-1)
+    too_much = total > max(1e-3, 8 * rounding)
+    if too_much.any():
+        row = int(too_much.nonzero()[0])
         raise TutelageError(
             f"the kept probabilities of row {row} sum to {float(total[row].exp()):.4f}",
             expected="at most 1: natural log-probabilities over the whole vocabulary, not logits",
             fix="subtract the row's log-sum-exp over all tokens before keeping the k best",
         )
-    if fewest >= vocab_size:
-        # Nothing was left out; what rounding leaves over must not ask for an impossible token.
-        return torch.full_like(total, -torch.inf)
-    return log_one_minus_exp(total.clamp(max=0.0))
+    # Where something was left out it has some mass, be it lost in rounding: a rest of exactly zero
+    # would make reverse KL infinite. Where nothing was, none must be asked for.
+    tail = log_one_minus_exp(total.clamp(max=0.0)).clamp(min=math.log(rounding))
+    return tail.masked_fill(complete, -torch.inf)
 
 
 def _check(ids: Tensor, log_probs: Tensor, vocab_size: int) -> None:
-    if ids.dim() != 2 or ids.shape != log_probs.shape:
+    if ids.dim() != 2 or ids.shape != log_probs.shape or ids.shape[1] == 0:
         raise TutelageError(
             f"ids of shape {tuple(ids.shape)} and log-probabilities of shape {tuple(log_probs.shape)}",
-            expected="both (N, k)",
+            expected="both (N, k), with k at least 1",
             fix="give one log-probability for every kept token",
         )
     if len(ids) == 0:

@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from tutelage.distribution import Distribution, Hidden, tempered
-from tutelage.distribution.base import FullRows, Workspace, slices
+from tutelage.distribution.base import FullRows, Workspace, says_something, slices
 from tutelage.distribution.hidden import HiddenRows
 from tutelage.divergences import TABLE
 from tutelage.errors import OutOfRange, TutelageError
@@ -53,7 +54,7 @@ class Against:
 
 def loss(
     student_hidden: Tensor,
-    student_head: Tensor | tuple[Tensor, Tensor | None] | Hidden,
+    student_head: Tensor | tuple[Tensor, Tensor | None],
     teacher: Distribution,
     divergence: str | Divergence = "forward_kl",
     mask: Tensor | None = None,
@@ -78,11 +79,10 @@ def loss(
         options: of the divergence, such as ``beta=0.3``.
 
     Raises:
-        TutelageError: shapes do not fit, or no position counts.
-        OutOfRange: an option of the divergence is out of range.
+        TutelageError: shapes do not fit, no position counts, or a teacher's row says nothing at all.
+        OutOfRange: an option of the divergence, ``temperature`` or ``chunk_rows`` is out of range.
     """
     weight, bias = student_head if isinstance(student_head, tuple) else (student_head, None)
-    assert isinstance(weight, Tensor)
     student = Hidden(student_hidden, weight, bias)
     counts = (
         torch.ones(student.positions, dtype=torch.bool, device=student_hidden.device)
@@ -124,9 +124,14 @@ def evaluate(
     """
     for term in terms:
         _check(student, term)
-    bias = student.bias
+    if chunk_rows is not None and chunk_rows < 1:
+        raise OutOfRange(
+            f"chunk_rows is {chunk_rows}", expected="a number from 1 up", fix="write None to have it chosen"
+        )
+    # Asked here: inside the function torch always says that gradients are off.
+    wanted = torch.is_grad_enabled()
     total, *values = _Evaluation.apply(
-        student.hidden, student.weight, bias, student, tuple(terms), chunk_rows
+        student.hidden, student.weight, student.bias, student, tuple(terms), chunk_rows, wanted
     )
     return total, list(values)
 
@@ -147,9 +152,12 @@ class _Evaluation(torch.autograd.Function):
         student: Hidden,
         terms: tuple[Against, ...],
         chunk_rows: int | None,
+        wanted: bool,
     ) -> tuple[Tensor, ...]:
-        walk = _Walk(student, terms, wanted=ctx.needs_input_grad[:3])
-        counts = torch.stack([term.weights != 0 for term in terms]).any(0)
+        walk = _Walk(student, terms, wanted=[wanted and of for of in ctx.needs_input_grad[:3]])
+        counts = torch.zeros(student.positions, dtype=torch.bool, device=hidden.device)
+        for term in terms:
+            counts |= term.weights != 0
         rows = counts.nonzero()[:, 0]
         size = chunk_rows or choose_chunk(student.vocab_size, len(rows))
         for chunk in rows.split(size):
@@ -159,8 +167,9 @@ class _Evaluation(torch.autograd.Function):
         return (walk.total.to(walk.workspace.dtype), *walk.values)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        return (*(None if g is None else g * grad for g in ctx.saved_tensors), None, None, None)
+        return (*(None if g is None else g * grad for g in ctx.saved_tensors), *[None] * 4)
 
 
 class _Walk:
@@ -196,13 +205,15 @@ class _Walk:
         logits = self.workspace.take(self.student.vocab_size, len(rows))
         normaliser = opened.fill_all(logits)
         slopes = self.workspace.take(*logits.shape) if self.backward else None
+        mark = self.workspace.mark()
         first = True
         for index, term in enumerate(self.terms):
             weights = term.weights[rows].to(logits.dtype)
             if not bool((weights != 0).any()):
                 continue
-            values, written = self._term(term, rows, logits, normaliser, weights, slopes, first)
-            first = first and not written
+            values = self._term(term, rows, logits, normaliser, weights, slopes, first)
+            self.workspace.release(mark)
+            first = False
             self.values[index][rows] = torch.where(weights != 0, values, 0.0)
             self.total += (weights.double() * torch.where(weights != 0, values, 0.0).double()).sum()
         if slopes is not None and not first:
@@ -217,11 +228,11 @@ class _Walk:
         weights: Tensor,
         slopes: Tensor | None,
         first: bool,
-    ) -> tuple[Tensor, bool]:
+    ) -> Tensor:
         teacher = tempered(term.teacher, term.temperature).open(rows, self.workspace, logits)
         if isinstance(teacher, FullRows):
-            return self._all_tokens(term, teacher, logits, normaliser, weights, slopes, first), True
-        return self._buckets(term, teacher.ids, teacher.columns(), logits, weights, slopes, first), True
+            return self._all_tokens(term, teacher, logits, normaliser, weights, slopes, first)
+        return self._buckets(term, teacher.ids, teacher.columns(), logits, weights, slopes, first)
 
     def _all_tokens(
         self,
@@ -234,7 +245,7 @@ class _Walk:
         first: bool,
     ) -> Tensor:
         told = self.workspace.take(*logits.shape)
-        log_p_norm = teacher.fill_all(told)
+        log_p_norm = says_something(teacher.fill_all(told))
         scale = 1 / term.temperature
         log_q_norm = normaliser if scale == 1 else _normaliser(logits, scale)
         value = torch.zeros(logits.shape[1], dtype=torch.float64, device=logits.device)
@@ -248,9 +259,12 @@ class _Walk:
                 told[tokens] = g
         if slopes is not None:
             by_weight = weights * scale
+            idle = _idle(weights)
             for tokens in slices(len(logits)):
                 q = torch.sub(logits[tokens] * scale if scale != 1 else logits[tokens], log_q_norm).exp_()
                 part = told[tokens].sub_(q.mul_(slope_sum)).mul_(by_weight)
+                if idle is not None:
+                    part.masked_fill_(idle, 0.0)
                 slopes[tokens] = part if first else slopes[tokens].add_(part)
         return value.to(logits.dtype)
 
@@ -266,10 +280,13 @@ class _Walk:
     ) -> Tensor:
         student = _onto(logits, ids)
         log_q = (student / term.temperature).log_softmax(0)
-        log_p = teacher.log_softmax(0)
+        log_p = teacher - says_something(teacher.logsumexp(0))
         f, g = term.divergence.density(log_q, log_p, **term.options)
         if slopes is not None:
             by_column = (g - log_q.exp() * g.sum(0)) * (weights / term.temperature)
+            idle = _idle(weights)
+            if idle is not None:
+                by_column.masked_fill_(idle, 0.0)
             # Within the rest a token's logit moves it by its share of the rest.
             in_rest = torch.where(student[-1] > -torch.inf, by_column[-1], 0.0)
             rest = torch.where(student[-1] > -torch.inf, student[-1], 0.0)
@@ -301,6 +318,12 @@ class _Walk:
                 self.grad_bias[tokens] += part.sum(1)
         if back is not None and self.grad_hidden is not None:
             self.grad_hidden[rows] = back.to(self.grad_hidden.dtype)
+
+
+def _idle(weights: Tensor) -> Tensor | None:
+    # Positions that only another term asks for: zero times an infinite slope would be NaN there.
+    idle = weights == 0
+    return idle if bool(idle.any()) else None
 
 
 def _normaliser(logits: Tensor, scale: float) -> Tensor:

@@ -19,6 +19,8 @@ class Separable:
         density: the elementwise part: ``(log_q, log_p, **options) -> (f, g)`` with ``g = df / dlog q``.
     """
 
+    __name__: str
+
     def __init__(self, density: Density) -> None:
         self.density = density
         functools.update_wrapper(self, density)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -136,10 +137,15 @@ def _out(root: Node, reader: Reader) -> str:
     out = reader.value(node, "out", "str")
     if out is None:
         return ""
-    if not out.strip() or "\0" in out or len(out) > 1000:
-        reader.faults.add(node.spot, "`out` is empty", expected="a folder", fix="write `out: runs/first`")
+    if not out.strip() or not out.isprintable() or max(map(len, out.split("/"))) > 200 or len(out) > 1000:
+        reader.faults.add(
+            node.spot,
+            f"`out` is {node.shown()}",
+            expected="a folder, by a name that a file system takes",
+            fix="write for instance `out: runs/first`",
+        )
         return ""
-    if Path(out).is_file():
+    if os.path.isfile(out):
         reader.faults.add(
             node.spot,
             f"`out` is the file '{out}'",

@@ -35,7 +35,9 @@ class Faults:
         self.tell(spot, TutelageError(f"{spot.text}: {problem}", expected=expected, fix=fix))
 
     def tell(self, spot: Spot, error: TutelageError) -> None:
-        """Remember an error whose text is complete."""
+        """Remember an error whose text is complete; what was typed cannot break its three lines."""
+        error.problem, error.expected = printable(error.problem), printable(error.expected)
+        error.fix = printable(error.fix)
         if all(str(known) != str(error) for _, known in self.found):
             self.found.append((spot.order, error))
 
@@ -46,3 +48,8 @@ class Faults:
             raise ordered[0]
         if ordered:
             raise Several(ordered)
+
+
+def printable(text: str) -> str:
+    """Text on one line, with an escape for whatever a terminal would obey instead of show."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

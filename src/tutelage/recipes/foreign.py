@@ -52,6 +52,7 @@ INSTEAD: dict[str, str] = {
     "per_device_eval_batch_size": "write it under `evaluation:`",
     "per_gpu_train_batch_size": "write `per_device_train_batch_size:`",
     "per_gpu_eval_batch_size": "write `per_device_eval_batch_size:` under `evaluation:`",
+    "data": "write it under `samples:`",
     "max_length": "write it under `samples:`",
     "max_seq_length": "write `max_length:` under `samples:`",
     "remove_unused_columns": "leave it out; columns are named under `samples:`",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from tutelage.errors import TutelageError, nearest
 from tutelage.recipes.composing import composed
-from tutelage.recipes.faults import Faults, Spot
+from tutelage.recipes.faults import Faults, Spot, printable
 from tutelage.recipes.overlay import from_word, overlaid
 from tutelage.recipes.recipe import Recipe
 from tutelage.recipes.shelf import LIBRARY, cited_in, library
@@ -69,21 +70,19 @@ def _loaded(name: str, changes: Callable[[Faults], Iterable[Node | None]]) -> Re
 
 
 def _file(name: str) -> Path:
-    path = Path(name)
-    try:
-        if path.is_file():
-            return path
-        there = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
-    except (OSError, ValueError):
-        there = []
+    # These two answer False, not with an error, for a name that no file system takes.
+    if os.path.isfile(name):
+        return Path(name)
+    parent, leaf = os.path.split(name)
+    there = os.listdir(parent or ".") if os.path.isdir(parent or ".") else []
     if name in library():
         return LIBRARY / f"{name}.yaml"
     close = nearest(name, library()) or nearest(
-        path.name, [n for n in there if n.endswith((".yaml", ".yml"))]
+        leaf, [one for one in there if one.endswith((".yaml", ".yml"))]
     )
-    what = "a folder, not a recipe" if path.is_dir() else "no such recipe"
+    what = "a folder, not a recipe" if os.path.isdir(name) else "no such recipe"
     raise TutelageError(
-        f"{name}: {what}",
+        f"{printable(name[:200])}: {what}",
         expected="a YAML file, or a name that `tutelage list recipes` shows",
         fix=f"write '{close}' (the nearest name)" if close else "check the path",
     )

@@ -19,6 +19,9 @@ SHORTHANDS = {
 }
 """What the one word means that may stand where a mapping could; `teacher` has two (`expanded`)."""
 
+ITEMS: dict[str, str] = {"objective": "divergence", "teachers": "teacher"}
+"""As what an item of a list is read."""
+
 RIVALS = (
     ("divergence", "objective"),
     ("objective", "divergence"),
@@ -66,7 +69,8 @@ def _item_changed(base: Node, over: Node, faults: Faults, key: str) -> Node:
     items = list(base.value)
     for name, node in over.value.items():
         if name.isdecimal() and int(name) < len(items):
-            items[int(name)] = overlaid(items[int(name)], node, faults, name)
+            at = int(name)
+            items[at] = overlaid(items[at], node, faults, ITEMS.get(key, ""))
         else:
             faults.add(
                 node.spot,

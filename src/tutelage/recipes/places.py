@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from tutelage.errors import TutelageError, nearest
+from tutelage.recipes.faults import printable
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -61,10 +62,11 @@ def find(text: str, folder: Path | None = None) -> Place:
 
 
 def _in_package(text: str) -> Place:
-    inside = PACKAGE / text.removeprefix("package:")
-    if ".." in inside.parts or not _exists(inside):
+    named = PurePath(text.removeprefix("package:"))
+    inside = PACKAGE / named
+    if named.is_absolute() or ".." in named.parts or not _exists(inside):
         raise TutelageError(
-            f"the package has no file '{text.removeprefix('package:')}'",
+            printable(f"the package has no file '{named}'"),
             expected="`package:` and a path inside the installed package",
             fix="write `package:demo/teacher` for the demo's teacher, or a path of your own",
         )
@@ -73,6 +75,7 @@ def _in_package(text: str) -> Place:
 
 def _missing(text: str, problem: str, folder: Path | None = None) -> TutelageError:
     """The error, with the most similar name that is there."""
+    problem = printable(problem)
     parent, leaf = os.path.split(text)
     there = [start / parent for start in [Path(), *([folder] if folder else [])] if _exists(start / parent)]
     names = [name for one in there if one.is_dir() for name in _names(one)]
@@ -80,7 +83,9 @@ def _missing(text: str, problem: str, folder: Path | None = None) -> TutelageErr
     return TutelageError(
         problem,
         expected="a path from the current directory or from the recipe's folder, or a hub name `org/name`",
-        fix=f"write '{os.path.join(parent, close)}' (the nearest name)" if close else "check the path",
+        fix=printable(f"write '{os.path.join(parent, close)}' (the nearest name)")
+        if close
+        else "check the path",
     )
 
 

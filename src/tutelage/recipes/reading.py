@@ -155,24 +155,15 @@ class Reader:
 
     def unknown(self, spot: Spot, key: str, name: str, known: Mapping[str, Any]) -> None:
         """A key that is not among the known ones, with the nearest, or what to write instead."""
-        close, said = nearest(name, known), instead(name)
-        inside = f" in `{key}`" if key else ""
-        home = next((home for home, entry in HOMES.items() if name in options(entry)), None)
-        if home is not None and home != key:
-            said = f"write it under `{home}:`"
-        if said:
-            self.faults.add(
-                spot,
-                f"unknown key '{name}'{inside}",
-                expected=listed(known) if known else f"no options{inside}",
-                fix=said,
-            )
-            return
+        home = next((home for home, entry in HOMES.items() if name in options(entry) and home != key), None)
+        close, inside = nearest(name, known), f" in `{key}`" if key else ""
+        fix = instead(name) or (home and f"write it under `{home}:`")
+        fix = fix or (close and f"write `{close}:` (the nearest name)")
         self.faults.add(
             spot,
             f"unknown key '{name}'{inside}",
             expected=listed(known) if known else f"no options{inside}",
-            fix=f"write `{close}:` (the nearest name)" if close else "delete the line, or look the key up",
+            fix=fix or "delete the line; the recipe reference explains every key",
         )
 
     def _member(self, node: Node) -> TeacherWord | None:

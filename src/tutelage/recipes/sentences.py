@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from tutelage.recipes.places import Place
 from tutelage.recipes.words import TeacherWord, Term, Word
 
+_GENERAL = ("student", "teacher", "model", "train", "valid", "dev", "test", "data")
 _SPELT = {"kl": "KL"}
 _HYPHENATED = {"jensen_shannon": "Jensen-Shannon", "cross_entropy": "cross-entropy"}
 
@@ -85,10 +86,10 @@ def _place(options: Mapping[str, Any]) -> str:
     """The first place among the options, shortened to what tells one from another."""
     for value in options.values():
         if isinstance(value, Place):
-            parts = PurePath(value.written.removeprefix("package:")).parts
-            *above, leaf = [part for part in parts if part not in ("/", "..", ".")] or [value.written]
+            written = value.written.removeprefix("package:")
+            *above, leaf = [part for part in PurePath(written).parts if part.strip("/.")] or [written]
             stem = leaf.partition(".")[0] or leaf
             # `runs/gpt2/student` is not told apart by its last part, nor is `tinystories/train.jsonl.gz`.
-            general = stem in ("student", "teacher", "model", "train", "dev", "test", "data")
-            return f" {'/'.join([*above[-1:], stem]) if general or '.' not in leaf else stem}"
+            above = [part for part in above if part not in _GENERAL][-1:]
+            return f" {'/'.join([*above, stem]) if stem in _GENERAL or '.' not in leaf else stem}"
     return ""

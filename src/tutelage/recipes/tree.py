@@ -151,7 +151,21 @@ def from_python(value: Any, faults: Faults, spot: Spot, depth: int = 0) -> Node:
             fix="give the path or name of what you mean, not the thing itself",
         )
         value = None
-    return Node(value, spot)
+    return Node(whole(value, faults, spot) if isinstance(value, str) else value, spot)
+
+
+def whole(text: str, faults: Faults, spot: Spot) -> str:
+    """Text with its surrogate pairs joined, which JSON's escapes are made of; half a pair is a fault."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        faults.add(
+            spot,
+            f"half a character in {ascii(text)[:60]}",
+            expected="text in Unicode",
+            fix="write the character itself instead of its `\\u` escapes",
+        )
+        return ""
 
 
 class _Walk:
@@ -181,28 +195,29 @@ class _Walk:
         if isinstance(node, yaml.SequenceNode):
             return Node([self.node(item, self.at(item), depth + 1) for item in node.value], spot)
         quoted = isinstance(node, yaml.ScalarNode) and node.style
-        return Node(node.value if quoted else _meaning(node.value), spot)
+        return Node(whole(node.value, self.faults, spot) if quoted else _meaning(node.value), spot)
 
     def mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Node]:
         found: dict[str, Node] = {}
         for key, item in node.value:
             spot = self.at(key)
-            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+            name = whole(key.value, self.faults, spot) if isinstance(key, yaml.ScalarNode) else "<<"
+            if name == "<<":
                 self.faults.add(
                     spot,
                     "a key that is not a word",
                     expected="`key: value` with a plain word for a key",
                     fix="write the keys out one by one; text with braces belongs in quotes",
                 )
-            elif key.value in found:
+            elif name in found:
                 self.faults.add(
                     spot,
-                    f"'{key.value}' for the second time (first: {found[key.value].spot.text})",
+                    f"'{name}' for the second time (first: {found[name].spot.text})",
                     expected="each key once",
-                    fix=f"delete one of the two `{key.value}:` lines",
+                    fix=f"delete one of the two `{name}:` lines",
                 )
             else:
-                found[key.value] = self.node(item, spot, depth + 1)
+                found[name] = self.node(item, spot, depth + 1)
         return found
 
     def at(self, node: yaml.Node) -> Spot:

@@ -57,7 +57,10 @@ def _fit(type_: ast.expr, node: Node, nested: Nested) -> Any:
     if head == "|":
         return _fit_any_of(type_, inside, node, nested)
     if head == "Annotated":
-        value = _fit(inside[0], node, nested)
+        try:
+            value = _fit(inside[0], node, nested)
+        except Mismatch as mismatch:
+            raise Mismatch(mismatch.node, _says(type_), mismatch.fix) from None
         if not _within(inside, value):
             raise Mismatch(node, _says(type_))
         return value

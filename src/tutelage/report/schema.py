@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 
 def _finite(value: Any) -> Any:
@@ -77,23 +77,28 @@ class RunFile(Stored):
 class Curve(Stored):
     """One seed's numbers during training: lists as long as ``step``, with None where nothing was measured."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
-    __pydantic_extra__: dict[str, tuple[Number, ...]] = Field(init=False)
-
     seed: int
     step: tuple[int, ...]
+    values: dict[str, tuple[Number, ...]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_values(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or "values" in raw:
+            return raw
+        lists = {name: value for name, value in raw.items() if isinstance(value, list) and name != "step"}
+        return {"seed": raw.get("seed"), "step": raw.get("step"), "values": lists}
 
     @model_validator(mode="after")
     def _as_long_as_the_steps(self) -> Curve:
-        for name, values in self.__pydantic_extra__.items():
+        for name, values in self.values.items():
             if len(values) != len(self.step):
                 raise ValueError(f"{name} has {len(values)} values for {len(self.step)} steps")
         return self
 
     def points(self, metric: str) -> tuple[tuple[float, float], ...]:
         """``(step, value)`` where ``metric`` was measured, by step."""
-        values = self.__pydantic_extra__.get(metric, ())
-        pairs = zip(self.step, values, strict=False)
+        pairs = zip(self.step, self.values.get(metric, ()), strict=False)
         return tuple(sorted((float(step), value) for step, value in pairs if value is not None))
 
 
@@ -106,6 +111,24 @@ class Arm(Stored):
     numbers: dict[str, tuple[Number, ...]] = {}
     curves: tuple[Curve, ...] = ()
 
+    def finite(self, metric: str) -> list[float]:
+        """The values of a metric over seeds, less those that are no numbers."""
+        return [value for value in self.numbers.get(metric, ()) if value is not None]
+
+    def mean(self, metric: str) -> float | None:
+        """Mean over seeds; None if one of them is not finite, because a mean of the rest would flatter."""
+        known = self.finite(metric)
+        whole = known and len(known) == len(self.numbers[metric])
+        return math.fsum(known) / len(known) if whole else None
+
+    def spread(self, metric: str) -> float | None:
+        """Standard deviation over seeds (n - 1); None for fewer than two."""
+        known = self.finite(metric)
+        if len(known) < 2:
+            return None
+        mean = math.fsum(known) / len(known)
+        return math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (len(known) - 1))
+
 
 class Difference(Stored):
     """An arm less the control arm, in one metric; the interval is None where one seed does not tell."""
@@ -116,6 +139,11 @@ class Difference(Stored):
     low: Number = None
     high: Number = None
     confidence: float = 0.95
+
+    @property
+    def leaves_out_zero(self) -> bool:
+        """Whether there is an interval and zero is outside it."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 class HeldOutText(Stored):
@@ -141,6 +169,11 @@ class Results(Stored):
     compared_with: str | None = None
     differences: tuple[Difference, ...] = ()
     noise_floor: dict[str, Any] = {}
+
+    @property
+    def teacher_nats(self) -> float | None:
+        """The teacher's nats per token, if it was measured."""
+        return self.teacher.nats_per_token if self.teacher else None
 
     def floor(self, metric: str) -> float | None:
         """How far seeds alone move a metric, or None if that was not measured."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tutelage.report.schema import Results
+
 ABSENT = "\N{EM DASH}"
 MINUS = "\N{MINUS SIGN}"
 EN_DASH = "\N{EN DASH}"
@@ -86,8 +88,8 @@ class Style:
         if number is None:
             return ABSENT
         text = self.size(abs(number))
-        zero = not any(digit in "123456789" for digit in text)
-        return text if zero else ("+" if number > 0 else MINUS) + text
+        nothing = not any(digit in "123456789" for digit in text)
+        return text if nothing else ("+" if number > 0 else MINUS) + text
 
     def size(self, number: float | None) -> str:
         """The size of a difference, a spread or a floor, without its unit."""
@@ -105,13 +107,25 @@ def style_for(sizes: Iterable[float | None], share: bool = False) -> Style:
     """Digits enough to show two figures of the smallest of some sizes; three to five."""
     known = [abs(size) for size in sizes if size]
     wanted = 1 - math.floor(math.log10(min(known))) if known else 3
-    return Style(min(max(wanted, 3), 5), share)
+    return Style(min(max(wanted, 3), 4 if share else 5), share)
+
+
+def style_of(results: Results, name: str) -> Style:
+    """The style of one metric: two figures of its floor, its spreads and its intervals' half widths."""
+    halves = [
+        (d.high - d.low) / 2
+        for d in results.differences
+        if d.metric == name and d.high is not None and d.low is not None
+    ]
+    spreads = [arm.spread(name) for arm in results.arms]
+    return style_for([results.floor(name), *spreads, *halves], metric(name).share)
 
 
 def plain(number: float, digits: int) -> str:
     """A number with a fixed count of decimals and a true minus sign."""
-    text = f"{number:,.{digits}f}"
-    return MINUS + text[1:] if text.startswith("-") else text
+    text = f"{abs(number):,.{digits}f}"
+    nothing = not any(digit in "123456789" for digit in text)
+    return text if number >= 0 or nothing else MINUS + text
 
 
 def short(number: float) -> str:

@@ -16,7 +16,7 @@ from tutelage.evaluation.intervals import Interval, over_rows
 from tutelage.interfaces import Batch, Teacher
 from tutelage.models import LanguageModel
 from tutelage.recipes import Recipe
-from tutelage.run.learner import Learner
+from tutelage.run.learner import Learner, recompute_activations
 from tutelage.run.opened import Shelf, estimator_of, meeting, only_shared, try_objective
 from tutelage.run.single import Job, Probe
 from tutelage.run.study import make_accelerator
@@ -186,7 +186,7 @@ def _memory(
     }
     cuda = student.model.device.type == "cuda"
     if training.gradient_checkpointing:
-        student.model.gradient_checkpointing_enable()
+        recompute_activations(student.model)
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     loss, _ = learner(batch, None if teacher is None else teacher(batch), counted)

@@ -54,6 +54,13 @@ class Learner(nn.Module):
         return met
 
 
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Keep no activations of the body: they are computed again on the way back."""
+    # transformers 5 renames the method; the old name warns, the new one is missing in its first versions.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
+
+
 def said_by(model: PreTrainedModel, batch: Batch) -> Hidden:
     """What a model says at the counted positions, on all rows of its output layer."""
     hidden, layer = rows_of(model, batch)

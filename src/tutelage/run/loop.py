@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -89,11 +90,12 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
                     accelerator.backward(share * accelerator.num_processes)
                 loss += share.detach().double().cpu()
         norm: Any = accelerator.clip_grad_norm_(learner.parameters(), training.max_grad_norm or float("inf"))
+        total: Any = accelerator.reduce(loss.to(accelerator.device), "sum")
+        _finite(float(total), float(norm), step + 1)
         stepper.step()
         stepper.zero_grad()
         words.constraint.project(learner.model.named_parameters())
         done = step + 1
-        total: Any = accelerator.reduce(loss.to(accelerator.device), "sum")
         metrics.step(done, float(total), rate(step), float(norm), counted["all"])
         if done % training.eval_steps == 0 or done == words.steps:
             metrics.evaluation(done, probe())
@@ -150,6 +152,17 @@ def counted_tokens(batches: Iterable[Batch], learner: Learner, accelerator: Acce
             fix="look at one with `tutelage check`, which shows its mask",
         )
     return counted
+
+
+def _finite(loss: float, norm: float, step: int) -> None:
+    # Before the weights are touched: the last good state is what a changed recipe would begin from.
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise TutelageError(
+            f"step {step}: the loss is {loss} and the gradient's length {norm}",
+            expected="finite numbers",
+            fix="lower `learning_rate`, write `bf16: false`, or use a divergence that stays finite where a "
+            "model says 'never' (jensen_shannon, skew_forward_kl)",
+        )
 
 
 def _gathering(accelerator: Accelerator, module: Any, *, last: bool) -> Any:

@@ -78,8 +78,6 @@ class Metrics:
         """One optimiser step: ``loss`` in nats per counted token, ``counted`` tokens in it."""
         self.counted += counted
         self._window += counted
-        if not math.isfinite(loss):
-            self.say(f"{self.label}: the loss of step {step} is {loss}")
         if step % self.every and step != self.steps:
             if self._bar is not None and self._task is not None:
                 self._bar.update(self._task, completed=step)

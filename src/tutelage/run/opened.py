@@ -139,8 +139,8 @@ def only_shared(samples: Any, shared: Shared, student: LanguageModel) -> None:
             if counted and (token >= shared.width or token in never):
                 name = student.tokenizer.convert_ids_to_tokens(token)
                 raise NotShared(
-                    f"{samples.source.path}: example {number} says the token '{name}' (id {token}), which the "
-                    "teacher does not have",
+                    f"{samples.source.path}: example {number} says the token '{name}' (id {token}), which "
+                    "the teacher does not have",
                     expected="text in tokens that student and teacher share",
                     fix="take that token out of the text or the template, or choose another teacher",
                 )

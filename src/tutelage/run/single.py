@@ -17,7 +17,7 @@ from tutelage.interfaces import Batch, Teacher
 from tutelage.models import LanguageModel, save_student
 from tutelage.recipes import Recipe
 from tutelage.run.checkpoint import write_text
-from tutelage.run.learner import Learner, meet, said_by
+from tutelage.run.learner import Learner, meet, recompute_activations, said_by
 from tutelage.run.loop import Words, train
 from tutelage.run.metrics import Metrics
 from tutelage.run.opened import Shelf, constraint_of, estimator_of, meeting, only_shared
@@ -55,7 +55,7 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
     student = shelf.student(recipe, job.seed)
     if training.gradient_checkpointing:
-        student.model.gradient_checkpointing_enable()
+        recompute_activations(student.model)
     teacher = shelf.teacher(recipe.teacher) if recipe.needs_teacher else None
     samples = shelf.samples(recipe.samples, student).shared_out(
         seed=job.seed,
@@ -83,6 +83,8 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
     if accelerator.is_main_process:
         save_student(student, job.folder / "student")
         write_text(job.folder / MEASURED, json.dumps(_measured(probe.held_out()), indent=1))
+    for tracker in accelerator.trackers:
+        tracker.finish()
     accelerator.wait_for_everyone()
     accelerator.free_memory()
 
@@ -164,5 +166,7 @@ def _measured(found: HeldOut) -> dict[str, Any]:
 def _tracker(recipe: Recipe, accelerator: Accelerator, job: Job) -> Any:
     if not recipe.training.report_to:
         return None
-    accelerator.init_trackers("tutelage", config={"arm": job.arm, "seed": job.seed})
-    return lambda numbers, step: accelerator.log({f"{job.arm}/{k}": v for k, v in numbers.items()}, step=step)
+    if not accelerator.trackers:
+        accelerator.init_trackers("tutelage")
+    name = f"{job.arm}/seed-{job.seed}"
+    return lambda numbers, step: accelerator.log({f"{name}/{k}": v for k, v in numbers.items()}, step=step)

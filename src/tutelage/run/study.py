@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import ProjectConfiguration
 
 from tutelage.errors import TutelageError
@@ -52,6 +53,7 @@ def distil(recipe: Recipe, *, command: str = "") -> Path:
     _measure_untouched(recipe, jobs, shelf, accelerator)
     for job in jobs:
         if not job.done:
+            shelf.accelerator = accelerator = make_accelerator(job.recipe)
             run_job(job, shelf, accelerator)
     if accelerator.is_main_process:
         _conclude(out, recipe, jobs, shelf, accelerator)
@@ -59,7 +61,6 @@ def distil(recipe: Recipe, *, command: str = "") -> Path:
         record["finished"] = provenance.now()
         record |= _sizes(recipe, shelf)
         _write_json(out / "run.json", record)
-    accelerator.end_training()
     return out
 
 
@@ -79,6 +80,8 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         threads = os.environ.get("OMP_NUM_THREADS")
         torch.set_num_threads(int(threads) if threads else max(1, (os.cpu_count() or 1) // processes))
+    # Accelerate remembers the first precision it was asked for; an arm, or the next run, may want another.
+    AcceleratorState._reset_state()
     return Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision="bf16" if training.bf16 else "no",

@@ -1,0 +1,127 @@
+"""Fused evaluation equals its slow twin: every divergence, against every kind, behind every output layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import HEADS, KINDS, TRAINABLE, Maker, choices, gradients, meeting, student
+from torch.testing import assert_close
+
+from tutelage.distribution import Hidden
+from tutelage.divergences import TABLE
+from tutelage.divergences.fused import Against, evaluate
+from tutelage.divergences.plain import plain_loss
+
+
+def compared(
+    m: Maker,
+    kind: str,
+    head: str,
+    name: str,
+    temperature: float,
+    chunk_rows: int | None,
+    options: dict[str, Any],
+) -> None:
+    """Values of all positions, and gradients of a weighted sum of the finite ones, fused and plain."""
+    learner = student(m, head)
+    teacher, divergence = meeting(KINDS[kind](m), learner), TABLE.load(name)
+    by_hand = plain_loss(learner, teacher, divergence, temperature=temperature, **options)
+    finite = by_hand.detach().isfinite()
+    weights = torch.where(finite, m.normal("weights", m.n), 0.0)
+    one = torch.ones(m.n).double()
+    with torch.no_grad():
+        every = [Against(divergence, teacher, one, temperature, options)]
+        _, (values,) = evaluate(learner, every, chunk_rows=chunk_rows)
+    assert_close(values, by_hand.detach(), atol=1e-10, rtol=1e-9)
+    if not finite.any():
+        return
+    term = Against(divergence, teacher, weights, temperature, options)
+    total, _ = evaluate(learner, [term], chunk_rows=chunk_rows)
+    expected = (torch.where(finite, by_hand, 0.0) * weights).sum()
+    assert_close(total, expected, atol=1e-9, rtol=1e-9)
+    for fast, slow in zip(gradients(total, learner), slow_gradients(m, head, kind, term), strict=True):
+        assert_close(fast, slow, atol=1e-9, rtol=1e-9)
+
+
+def slow_gradients(m: Maker, head: str, kind: str, term: Against) -> list[torch.Tensor]:
+    """Autograd through the twin, on the positions of the term alone."""
+    learner = student(m, head)
+    teacher = meeting(KINDS[kind](m), learner)
+    values = plain_loss(learner, teacher, term.divergence, temperature=term.temperature, **term.options)
+    counts = term.weights != 0  # an infinite value elsewhere must not reach the gradient
+    return gradients((values[counts] * term.weights[counts]).sum(), learner)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", TRAINABLE)
+@given(
+    seed=st.integers(0, 10_000),
+    vocab=st.integers(6, 9),
+    head=st.sampled_from(list(HEADS)),
+    temperature=st.sampled_from([1.0, 0.5, 2.3]),
+    chunk_rows=st.sampled_from([None, 1, 2, 3]),
+    data=st.data(),
+)
+@settings(max_examples=5)
+def test_value_and_gradients_equal_the_plain_twin(
+    name: str,
+    kind: str,
+    seed: int,
+    vocab: int,
+    head: str,
+    temperature: float,
+    chunk_rows: int | None,
+    data: st.DataObject,
+) -> None:
+    """Nats of every position, and gradients by hidden states, weight and bias, in float64."""
+    options = data.draw(st.sampled_from(choices(name)), label="options")
+    compared(Maker(5, vocab, seed), kind, head, name, temperature, chunk_rows, options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_vocabulary_of_several_tiles_gives_the_same(kind: str) -> None:
+    """With 2,500 tokens, three tiles, chunks of two positions and a warm temperature."""
+    m = Maker(3, 2500, 4)
+    heads = list(HEADS)
+    for place, name in enumerate(("forward_kl", "reverse_kl", "jensen_shannon", "total_variation")):
+        compared(m, kind, heads[place], name, (1.0, 1.6)[place % 2], 2, {})
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_ids_that_are_not_tokens_get_exactly_nothing(name: str) -> None:
+    """No probability, and gradients of exactly zero for their row of the output layer and their bias."""
+    m = Maker(6, 9, 3)
+    never = torch.tensor([2, 7, 8])
+    learner = student(m, "bias", never=never)
+    assert (learner.log_probs()[:, never] == -math.inf).all()
+    for kind in ("hidden", "top k", "mixed", "gold"):
+        teacher = meeting(KINDS[kind](m), learner)
+        rows = torch.arange(6) if kind != "gold" else torch.arange(3)
+        weights = torch.zeros(6).double().index_fill(0, rows, 0.5)
+        total, (values,) = evaluate(learner, [Against(TABLE.load(name), teacher, weights)])
+        if not values.isfinite().all():
+            continue
+        _, weight, bias = gradients(total, learner)
+        assert (weight[never] == 0).all()
+        assert (bias[never] == 0).all()
+        assert weight.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "student" not in kind])
+def test_rows_of_a_table_that_no_shared_token_uses_get_exactly_nothing(kind: str) -> None:
+    """A student padded beyond the shared ids: its padding rows have no gradient and change no value."""
+    m = Maker(4, 8, 11)
+    padded = Hidden(m.normal("hidden", 4, 5), m.normal("padded", 12, 5)).restricted(8, torch.tensor([5]))
+    whole = m.normal("padded", 12, 5).requires_grad_()
+    learner = Hidden(padded.hidden, whole).restricted(8, torch.tensor([5]))
+    teacher = meeting(KINDS[kind](m), learner)
+    divergence = TABLE.load("jensen_shannon")
+    total, _ = evaluate(learner, [Against(divergence, teacher, torch.ones(4).double())])
+    (gradient,) = torch.autograd.grad(total, whole)
+    assert (gradient[[5, 8, 9, 10, 11]] == 0).all()
+    assert (gradient.abs().sum(1)[[0, 1, 2, 3, 4, 6, 7]] > 0).any()

@@ -1,0 +1,212 @@
+"""What must not matter to a loss: chunks, padding, micro-batches, how terms are added up, idle positions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import HEADS, KINDS, TRAINABLE, Maker, gradients, student
+from torch import Tensor
+from torch.testing import assert_close
+
+from tutelage.distribution import (
+    Dense,
+    Distribution,
+    Hidden,
+    TopK,
+    interpolated,
+    mixed,
+    product,
+    renamed,
+    shifted,
+    tempered,
+)
+from tutelage.divergences import TABLE, loss
+from tutelage.divergences.fused import Against, evaluate
+
+SEEDS = st.integers(0, 10_000)
+
+
+def differentiated(
+    learner: Hidden, teacher: Distribution, name: str, mask: Tensor | None = None, chunk: int | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """The loss as a user calls it, with its gradients."""
+    assert learner.bias is not None
+    value = loss(learner.hidden, (learner.weight, learner.bias), teacher, name, mask, chunk)
+    return value.detach(), gradients(value, learner)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(seed=SEEDS, name=st.sampled_from(TRAINABLE), mask=st.lists(st.booleans(), min_size=7, max_size=7))
+@settings(max_examples=6)
+def test_chunks_of_any_size_give_one_result(kind: str, seed: int, name: str, mask: list[bool]) -> None:
+    """Value and gradients are those of all positions at once, also where some do not count."""
+    m = Maker(7, 6, seed)
+    teacher, learner = KINDS[kind](m), student(m, "bias")
+    counts = torch.tensor(mask).index_fill(0, torch.tensor([3]), True)
+    value, expected = differentiated(learner, teacher, name, counts)
+    if not value.isfinite():
+        return
+    for size in (1, 2, 5):
+        again, found = differentiated(learner, teacher, name, counts, size)
+        assert_close(again, value, atol=1e-12, rtol=1e-12)
+        assert_close(found, expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+@given(seed=SEEDS, kind=st.sampled_from(["hidden", "dense"]))
+@settings(max_examples=8)
+def test_padding_and_dropped_positions_change_nothing(name: str, seed: int, kind: str) -> None:
+    """Positions that do not count, whatever stands there (even NaN), are as if they were not there."""
+    m, longer = Maker(4, 6, seed), Maker(7, 6, seed)
+    short, short_teacher = student(m, "bias"), KINDS[kind](longer)
+    assert isinstance(short_teacher, Hidden | Dense)
+    rubbish = torch.full((3, 5), float("nan"), dtype=torch.float64)
+    hidden = torch.cat([short.hidden.detach(), rubbish]).requires_grad_()
+    padded = Hidden(hidden, short.weight, short.bias)
+    mask = torch.tensor([True] * 4 + [False] * 3)
+    cut = (
+        Hidden(short_teacher.hidden[:4], short_teacher.weight)
+        if isinstance(short_teacher, Hidden)
+        else Dense(short_teacher.logs[:4])
+    )
+    value, expected = differentiated(short, cut, name)
+    again, found = differentiated(padded, short_teacher, name, mask)
+    if not value.isfinite():
+        return
+    assert_close(again, value, atol=0, rtol=1e-13)
+    assert (found[0][4:] == 0).all()
+    assert_close([found[0][:4], *found[1:]], expected, atol=1e-13, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+@given(seed=SEEDS, cut=st.integers(1, 5))
+@settings(max_examples=8)
+def test_two_micro_batches_are_one_batch(name: str, seed: int, cut: int) -> None:
+    """Each position weighs one over the whole step's count, so how it was cut does not matter."""
+    m = Maker(6, 7, seed)
+    whole, teacher = student(m, "bias"), m.full("teacher")
+    divergence = TABLE.load(name)
+    total, _ = evaluate(whole, [Against(divergence, teacher, torch.full((6,), 1 / 6).double())])
+    expected = gradients(total, whole)
+    shares, found = [], []
+    for part in (slice(0, cut), slice(cut, 6)):
+        piece = Hidden(whole.hidden[part].detach().requires_grad_(), whole.weight, whole.bias)
+        weights = torch.full((piece.positions,), 1 / 6).double()
+        share, _ = evaluate(piece, [Against(divergence, Dense(teacher.logs[part]), weights)])
+        shares.append(share.detach())
+        found.append(gradients(share, piece))
+    assert_close(sum(shares), total.detach(), atol=1e-13, rtol=1e-12)
+    assert_close(torch.cat([found[0][0], found[1][0]]), expected[0], atol=1e-13, rtol=1e-12)
+    for index in (1, 2):
+        assert_close(found[0][index] + found[1][index], expected[index], atol=1e-13, rtol=1e-12)
+
+
+@given(seed=SEEDS, kinds=st.lists(st.sampled_from(list(KINDS)), min_size=2, max_size=4), data=st.data())
+@settings(max_examples=60)
+def test_several_terms_at_once_are_the_sum_of_single_ones(
+    seed: int, kinds: list[str], data: st.DataObject
+) -> None:
+    """Terms of all kinds share one walk, each with its own divergence, temperature, weights and rows."""
+    m = Maker(5, 6, seed)
+    learner = student(m, data.draw(st.sampled_from(["bias", "bias, scale and softcap"])))
+    terms = []
+    for kind in kinds:
+        divergence = TABLE.load(data.draw(st.sampled_from(TRAINABLE)))
+        counts = torch.tensor(data.draw(st.lists(st.booleans(), min_size=5, max_size=5)))
+        every = Against(divergence, KINDS[kind](m), torch.ones(5).double())
+        _, (values,) = evaluate(learner, [every])
+        weights = torch.where(counts & values.isfinite(), m.normal(kind, 5), 0.0)
+        temperature = data.draw(st.sampled_from([1.0, 1.7]))
+        terms.append(Against(divergence, every.teacher, weights, temperature))
+    total, values = evaluate(learner, terms, chunk_rows=2)
+    found = gradients(total, learner)
+    singles = [evaluate(learner, [term]) for term in terms]
+    assert_close(total.detach(), sum(single.detach() for single, _ in singles), atol=1e-11, rtol=1e-11)
+    assert_close(values, [value for _, (value,) in singles])
+    apart = [gradients(single, learner) for single, _ in singles]
+    for index, gradient in enumerate(found):
+        assert_close(gradient, sum(one[index] for one in apart), atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_position_that_only_another_term_asks_for_costs_a_term_nothing(head: str) -> None:
+    """Reverse KL is infinite against the gold token; with weight 0 there it gives 0 and no NaN."""
+    m = Maker(4, 7, 2)
+    learner = student(m, head)
+    certain, even = KINDS["gold"](m), Dense(torch.zeros(4, 7).double())
+    written_out = Dense(certain.log_probs())
+    first, last = torch.tensor([1.0, 1, 0, 0]).double(), torch.tensor([0, 0, 1.0, 1]).double()
+    reverse, forward = TABLE.load("reverse_kl"), TABLE.load("forward_kl")
+    safe = Dense(torch.cat([even.logs[:2], written_out.logs[2:]]))
+    if learner.never is not None:
+        safe = Dense(safe.logs.index_fill(1, learner.never, -torch.inf))
+    terms = [Against(reverse, safe, first), Against(forward, certain, last)]
+    total, values = evaluate(learner, terms)
+    assert (values[0][2:] == 0).all()
+    assert (values[1][:2] == 0).all()
+    if learner.never is None:
+        assert total.isfinite()
+    assert all(gradient.isfinite().all() for gradient in gradients(total, learner))
+
+
+def test_no_term_and_no_position_give_zero() -> None:
+    """Nothing to compare is a loss of zero with zero gradient, so that every process can go backward."""
+    m = Maker(3, 6, 0)
+    learner = student(m, "bias")
+    idle = Against(TABLE.load("forward_kl"), m.full("f"), torch.zeros(3).double())
+    for terms in ([], [idle]):
+        total, values = evaluate(learner, terms)
+        assert float(total.detach()) == 0
+        assert all((value == 0).all() for value in values)
+        assert all((gradient == 0).all() for gradient in gradients(total, learner))
+
+
+def same_as(learner: Hidden) -> dict[str, Distribution]:
+    """The student itself, along every transport there is."""
+    n, vocab = learner.positions, learner.vocab_size
+    frozen = Hidden(
+        learner.hidden.detach(), learner.weight.detach(), learner.bias, learner.scale, learner.softcap
+    )
+    rows = frozen.log_probs().detach()
+    kept, ids = rows.topk(3, -1)
+    from_best_to_worst = rows.sort(-1, descending=True)
+    moving = Maker(n, vocab, 0).of_student()
+    nowhere = torch.full((n, 1), -1)
+    return {
+        "in memory": Dense(rows),
+        "as logits": Dense(rows + 3),
+        "from hidden states": frozen,
+        "kept and a rest": TopK(ids, kept, vocab),
+        "all kept": TopK(from_best_to_worst.indices, from_best_to_worst.values, vocab),
+        "the student at this step": moving,
+        "interpolated with itself": interpolated(moving, frozen, 0.3),
+        "interpolated with its kept rows": interpolated(moving, TopK(ids, kept, vocab), 0.3),
+        "mixed with itself": mixed([frozen, Dense(rows)], [0.4, 0.6]),
+        "product with itself": product([frozen, Dense(rows)], [0.4, 0.6]),
+        "shifted by nothing": shifted(frozen, towards=Dense(rows), away_from=frozen, strength=2.0),
+        "renamed nowhere": renamed(frozen, nowhere, nowhere),
+        "tempered there and back": tempered(tempered(frozen, 2.0), 0.5),
+    }
+
+
+@pytest.mark.parametrize("transport", same_as(student(Maker(2, 6, 0), "bias")))
+@pytest.mark.parametrize("name", TABLE.claiming("zero_at_equality"))
+@given(seed=SEEDS, temperature=st.sampled_from([1.0, 3.0]))
+@settings(max_examples=3)
+def test_a_student_that_is_its_teacher_has_no_loss_and_no_gradient(
+    name: str, transport: str, seed: int, temperature: float
+) -> None:
+    """Law 2: zero loss and zero gradient, along every transport."""
+    m = Maker(4, 6, seed)
+    learner = student(m, "bias, scale and softcap")
+    term = Against(
+        TABLE.load(name), same_as(learner)[transport], torch.full((4,), 0.25).double(), temperature
+    )
+    total, _ = evaluate(learner, [term])
+    assert abs(float(total.detach())) < 1e-12
+    # where total variation is zero its slope is a sign, and rounding has one
+    allowed = 1.0 if name == "total_variation" else 1e-12
+    for gradient in gradients(total, learner):
+        assert gradient.abs().max() < allowed
