@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Set to a folder to see how the package is found by a user who has nothing installed.
+# What was installed last; an empty file each, older than pyproject.toml if that has changed since.
 STAMP_USER := $(VENV)/.installed-user
 STAMP_DEV := $(VENV)/.installed-dev
 
@@ -12,6 +12,8 @@ help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11; name another one: make PYTHON=python3.11 ..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP_USER): pyproject.toml constraints.txt | $(BIN)/python
@@ -29,8 +31,8 @@ test: $(STAMP_DEV)    ## lint, types, every test, every example in the docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
-	$(BIN)/python -m pytest -n 2 -m "not slow"
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python docs/make.py --check
+	$(BIN)/python -m pytest -n 2
 
 fast: $(STAMP_DEV)    ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 -m "not slow"

@@ -152,7 +152,7 @@ def compare(rows: int, vocab: int, divergences: list[str], repeats: int, with_de
         "seconds": medians,
         "spread": {name: [min(v), max(v)] for name, v in times.items()},
         "ratio": {name: value / limit for name, value in medians.items()},
-        "peak_mib": {name: peak_mib(contestants[name]) for name in contestants if not name.startswith("products")},
+        "peak_mib": {n: peak_mib(what) for n, what in contestants.items() if not n.startswith("products")},
         "peak_mib_half_the_rows": peak_mib(("fused", rows // 2, vocab, "forward_kl")),
     }
 
@@ -174,8 +174,8 @@ def main() -> None:
         print(f"\n{asked.rows} rows, {vocab} tokens, hidden {STUDENT_WIDTH} / {TEACHER_WIDTH}\n")
         print("| | seconds (median) | times the products | peak MiB |\n|---|---|---|---|")
         for name, value in result["seconds"].items():
-            memory = result["peak_mib"].get(name)
-            print(f"| {name} | {value:.2f} | {result['ratio'][name]:.2f} | {'' if memory is None else f'{memory:.0f}'} |")
+            memory = f"{result['peak_mib'][name]:.0f}" if name in result["peak_mib"] else ""
+            print(f"| {name} | {value:.2f} | {result['ratio'][name]:.2f} | {memory} |")
         print(f"\nforward_kl with half the rows: {result['peak_mib_half_the_rows']:.0f} MiB")
     about = {
         "torch": torch.__version__,

@@ -108,3 +108,10 @@ def test_every_word_of_every_arm_is_cited(place):
     """First the papers of the file's head, then those of the words, none twice."""
     study = load("recipe.yaml", ["arms={a: {divergence: total_variation}, b: {divergence: forward_kl}}"])
     assert study.papers == ("minillm", "gkd", "f-distill", "hinton")
+
+
+def test_an_arm_that_repeats_a_known_fault_is_not_taken_for_right(place):
+    """The second arm meets a fault that is known already; it must stop there as the first one did."""
+    with pytest.raises(TutelageError) as error:
+        load("recipe.yaml", ["training.max_steps=0", "evaluation.max_rows=0", "arms={a: {}, b: {}}"])
+    assert len(str(error.value).splitlines()) == 6

@@ -20,23 +20,25 @@ WHAT = {
     "jensen_shannon": "Jensen-Shannon with beta 0.5",
 }
 
-STORY = (
-    "Once upon a time, there was a little girl named Lily. She loved to play in the garden with her dog, Max. "
-    'One day, Lily saw a big red ball near the tree.\n"Look, Max! A ball!" she said. Max ran to the ball, but '
-    "it was stuck under a bush. Lily was sad. She asked her mom for help.\nHer mom came and pulled the ball out. "
-    "Lily was so happy that she hugged her mom, and they all played until the sun went down."
-)
+STORY = """\
+Once upon a time, there was a little girl named Lily. She loved to play in the garden with her dog, Max. \
+One day, Lily saw a big red ball near the tree.
+"Look, Max! A ball!" she said. Max ran to the ball, but it was stuck under a bush. Lily was sad.
+Her mom came and pulled the ball out. Lily was so happy that she hugged her mom."""
 
 TEXTS = {
-    "teacher": ", there was a little boy named Tim. Tim had a toy car that he loved very much. One day the car "
-    "rolled under the couch, and Tim could not reach it. His mom used a broom to get it back.\nTim was happy again.",
-    "untouched": ' mug ," Ses up gre. le tin ttowbig the,, He "wasr pon ok\n\nan thI st Lilyed. nevshe bird',
-    "sft": ", there was a little girl named Lily. She liked to play with her mom. One day she saw a big dog. The "
-    "dog was very happy and she was very happy. They played and played and the dog was happy.",
-    "forward_kl": ", there was a little boy named Tim. Tim had a big toy that he liked to play with. One day he "
-    "lost the toy. He looked under the bed and found it. Tim was happy and hugged his mom.",
-    "jensen_shannon": ", there was a little girl named Sue. Sue had a red ball. She went to the park with her "
-    "mom and played with the ball all day. They were happy.",
+    "teacher": """, there was a little boy named Tim. Tim had a toy car that he loved very much. One day it \
+rolled under the couch, and Tim could not reach it. His mom used a broom to get it back.
+Tim was happy again.""",
+    "untouched": """ mug ," Ses up gre. le tin ttowbig the,, He "wasr pon ok
+
+an thI st Lilyed. nevshe bird""",
+    "sft": """, there was a little girl named Lily. She liked to play with her mom. One day she saw a dog. \
+The dog was very happy and she was very happy. They played and played and the dog was happy.""",
+    "forward_kl": """, there was a little boy named Tim. Tim had a toy that he liked to play with. One day \
+he lost the toy. He looked under the bed and found it. Tim was happy and hugged his mom.""",
+    "jensen_shannon": """, there was a little girl named Sue. Sue had a red ball. She went to the park \
+with her mom and played with the ball all day. They were happy.""",
 }
 
 
@@ -101,7 +103,8 @@ METRICS = ("student_nats", "forward_kl_nats", "agreement")
 
 
 def _arm(name: str, chance: random.Random, seeds: tuple[int, ...] = SEEDS) -> dict[str, Any]:
-    curves = [_curve(ENDS[name] + chance.gauss(0, 0.004), seed, chance) for seed in seeds]
+    # A seed shifts all arms alike (same weights at the start, same order of rows); little is left to chance.
+    curves = [_curve(ENDS[name] + 0.004 * (seed - 1), seed, chance) for seed in seeds]
     last = [{key: curve[f"eval_{key}"][-1] for key in METRICS} for curve in curves]
     return {
         "name": name,
@@ -113,9 +116,9 @@ def _arm(name: str, chance: random.Random, seeds: tuple[int, ...] = SEEDS) -> di
 
 
 def _curve(end: float, seed: int, chance: random.Random) -> dict[str, Any]:
-    falls = [end + (7.62 - end) * math.exp(-step / 55) + chance.gauss(0, 0.004) for step in STEPS[1:]]
+    falls = [end + (7.62 - end) * math.exp(-step / 55) + chance.gauss(0, 0.0015) for step in STEPS[1:]]
     nats = [7.6214, *falls]
-    kl = [value - 2.0431 + 0.05 + chance.gauss(0, 0.003) for value in nats]
+    kl = [value - 2.0431 + 0.05 + chance.gauss(0, 0.001) for value in nats]
     return {
         "seed": seed,
         "step": list(STEPS),
@@ -172,7 +175,7 @@ def run_file(**seeds: Any) -> dict[str, Any]:
             "objective": [{"divergence": "forward_kl", "weight": 1.0, "temperature": 1.0, "on": "dataset"}],
             "samples": {"kind": "dataset", "data": "data/tinystories/train.txt.gz", "max_length": 256},
             "training": {"learning_rate": 0.001, "max_steps": 400, "lr_scheduler_type": "cosine"},
-            "arms": {"sft": {"divergence": "cross_entropy"}, "jensen_shannon": {"divergence": "jensen_shannon"}},
+            "arms": {name: {"divergence": name} for name in ("cross_entropy", "jensen_shannon")},
             "control": "sft",
         },
         "recipe_hash": "9f2c4be0a1d35c8b7e6f0a1b2c3d4e5f60718293a4b5c6d7e8f9012345678abc",

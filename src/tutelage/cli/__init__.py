@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def answered(arguments: Sequence[str]) -> int:
-    """The exit status of a command line, after what it had to say was said."""
-    arguments = list(arguments)
+    """The exit status of a command line, after what it had to say was said; no verb asks for help."""
+    arguments = list(arguments) or ["--help"]
     command = typer.main.get_command(app)
     try:
         # The app gives back what a verb returned, which is None or the status of `typer.Exit`.

@@ -19,7 +19,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    invoke_without_command=True,
 )
 
 RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a name of the library.")]
@@ -30,7 +29,7 @@ Changes = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool | None) -> None:
     if wanted:
         from importlib.metadata import version
 
@@ -40,14 +39,11 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _tutelage(
-    context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = None,
 ) -> None:
     """Distil machine-learning models: the teacher is a distribution."""
-    if context.invoked_subcommand is None:
-        print(context.get_help())
 
 
 @app.command()

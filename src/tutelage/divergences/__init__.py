@@ -10,7 +10,7 @@ Called as functions of natural-log probabilities ``(..., V)``, student first, th
 0.6931
 
 A file is not called like the function in it: Python would take the file for the function once it was
-imported. Inside a run they are evaluated by `tutelage.divergences.fused`, a slice of the vocabulary at a time.
+imported. Inside a run they are evaluated by `tutelage.divergences.fused`, slice by slice.
 """
 
 import importlib

@@ -245,7 +245,7 @@ class _Walk:
         first: bool,
     ) -> Tensor:
         told = self.workspace.take(*logits.shape)
-        log_p_norm = says_something(teacher.fill_all(told))
+        log_p_norm = says_something(teacher.fill_all(told).masked_fill(weights == 0, 0.0))
         scale = 1 / term.temperature
         log_q_norm = normaliser if scale == 1 else _normaliser(logits, scale)
         value = torch.zeros(logits.shape[1], dtype=torch.float64, device=logits.device)
@@ -280,7 +280,7 @@ class _Walk:
     ) -> Tensor:
         student = _onto(logits, ids)
         log_q = (student / term.temperature).log_softmax(0)
-        log_p = teacher - says_something(teacher.logsumexp(0))
+        log_p = teacher - says_something(teacher.logsumexp(0).masked_fill(weights == 0, 0.0))
         f, g = term.divergence.density(log_q, log_p, **term.options)
         if slopes is not None:
             by_column = (g - log_q.exp() * g.sum(0)) * (weights / term.temperature)

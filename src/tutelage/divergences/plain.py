@@ -17,15 +17,17 @@ def plain_loss(
     teacher: Distribution,
     divergence: Divergence,
     *,
+    mask: Tensor | None = None,
     temperature: float = 1.0,
     **options: Any,
 ) -> Tensor:
-    """Divergence of every position, nats ``[N]``, by the definition: needs memory of N x V many times over.
+    """Divergence of every counted position, nats ``[n]``, by the definition: needs memory of N x V many times over.
 
     Args:
         student: hidden states and output layer, with gradients.
         teacher: any distribution over the same positions and tokens.
         divergence: a function of two rows of log-probabilities.
+        mask: ``(N,)``, true where a position counts; None counts all.
         temperature: both are tempered with it, on the teacher's support.
         options: of the divergence.
     """
@@ -41,6 +43,8 @@ def plain_loss(
     ids, log_p = teacher.on_support(student=log_q.detach())
     if ids is not None:
         log_q = onto_support(log_q, ids)
+    if mask is not None:
+        log_q, log_p = log_q[mask], log_p[mask]
     log_q = (log_q / temperature).log_softmax(-1)
     log_p = (log_p / temperature).log_softmax(-1)
     return divergence(log_q, log_p, **options)
@@ -54,7 +58,7 @@ def onto_support(log_probs: Tensor, ids: Tensor) -> Tensor:
     row, column = (~empty).nonzero(as_tuple=True)
     is_kept[row, ids[row, column]] = True
     # log-sum-exp of nothing has no gradient in torch; such a rest is "never" and gets none.
-    some = (~is_kept).any(1, keepdim=True)
+    some = (~is_kept & (log_probs > -torch.inf)).any(1, keepdim=True)
     rest = torch.where(
         some,
         log_probs.masked_fill(is_kept & some, -torch.inf).logsumexp(1, keepdim=True),

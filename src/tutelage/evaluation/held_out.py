@@ -1,4 +1,4 @@
-"""How a student does on text it was not trained on: nats per token, divergence from its teacher, agreement."""
+"""How a student does on text it was not trained on: nats per token, divergence from its teacher."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def composed(root: Node, folder: Path | None, faults: Faults, name: str) -> Reci
 
 def _words(root: Node, reader: Reader, faults: Faults, *, needs_objective: bool) -> dict[str, Any]:
     """The words of one recipe or arm as keywords of `Recipe`."""
-    said, before = root.value, len(faults.found)
+    said, before = root.value, faults.told
     for key in ("student", "samples"):
         if key not in said:
             _missing(root, faults, key, KEYS[key])
@@ -73,7 +73,7 @@ def _words(root: Node, reader: Reader, faults: Faults, *, needs_objective: bool)
         "training": reader.training(_or_default(root, "training")),
         "evaluation": reader.evaluation(said["evaluation"]) if "evaluation" in said else None,
     }
-    if len(faults.found) == before:
+    if faults.told == before:
         _agree(words, root, faults)
     where = {key: node.spot.text for key, node in said.items() if key in WORDS}
     terms = said["objective"].value if "objective" in said else []

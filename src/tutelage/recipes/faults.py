@@ -25,10 +25,12 @@ class Faults:
     """A list of faults that grows while a recipe is read.
 
     Attributes:
-        found: every fault with the order of its spot.
+        found: every fault once, with the order of its spot.
+        told: how often a fault was told; it also grows where an arm repeats what is known.
     """
 
     found: list[tuple[int, TutelageError]] = field(default_factory=list)
+    told: int = 0
 
     def add(self, spot: Spot, problem: str, *, expected: str, fix: str) -> None:
         """Remember a fault; one that is known already (arms share words) is not told twice."""
@@ -38,6 +40,7 @@ class Faults:
         """Remember an error whose text is complete; what was typed cannot break its three lines."""
         error.problem, error.expected = printable(error.problem), printable(error.expected)
         error.fix = printable(error.fix)
+        self.told += 1
         if all(str(known) != str(error) for _, known in self.found):
             self.found.append((spot.order, error))
 

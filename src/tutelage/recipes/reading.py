@@ -204,7 +204,7 @@ class Reader:
 
     def _options(self, node: Node, key: str, known: Mapping[str, Option]) -> dict[str, Any] | None:
         """The options of a mapping, defaults filled in; None if one of them is at fault."""
-        before = len(self.faults.found)
+        before = self.faults.told
         given: dict[str, Any] = {}
         for name, item in node.value.items():
             if name == "kind":
@@ -219,7 +219,7 @@ class Reader:
         for name, option in known.items():
             if option.required and name not in given:
                 self._missing(node, f"{key}.{name}", wanted(option.annotation))
-        if len(self.faults.found) > before:
+        if self.faults.told > before:
             return None
         # In the order of the source, whatever the order of the file.
         return {name: given.get(name, option.default) for name, option in known.items()}

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from tutelage.report.schema import Arm, Results
 from tutelage.report.strips import Strip
 from tutelage.report.verdict import UNTOUCHED, Comparison
-from tutelage.report.wording import EN_DASH, METRICS, Metric, metric
+from tutelage.report.wording import ABSENT, EN_DASH, METRICS, Metric, metric
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _row(comparison: Comparison, arm: Arm, strip: Strip, best: bool) -> ArmRow:
         what=arm.what,
         seeds=f"{len(values)} seed{'s' * (len(values) != 1)}" + (f", {lost} not finite" if lost else ""),
         mean=style.value(arm.mean(name)),
-        spread=style.size(arm.spread(name)) if len(values) > 1 else "",
+        spread=style.size(arm.spread(name)) if len(values) > 1 else ABSENT,
         extent=f"{style.value(min(values))} {EN_DASH} {style.value(max(values))}" if len(values) > 1 else "",
         difference="control arm" if control else style.signed(d.mean) + style.points if d else "not compared",
         interval=interval,

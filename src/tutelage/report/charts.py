@@ -58,17 +58,17 @@ class Level:
 class Frame:
     """The size of a chart and the room around its plot, in units of its own."""
 
-    width: int
-    height: int
-    left: int
-    right: int
-    top: int = 30
-    bottom: int = 40
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float = 30.0
+    bottom: float = 40.0
     x_ticks: int = 5
 
 
-WIDE = Frame(480, 300, 46, 122)
-SMALL = Frame(300, 190, 44, 12, x_ticks=3)
+WIDE = Frame(480.0, 300.0, 46.0, 138.0)
+SMALL = Frame(300.0, 190.0, 44.0, 12.0, x_ticks=3)
 
 
 def line_chart(
@@ -93,7 +93,7 @@ def line_chart(
     """
     points = [point for line in lines for seed in (*line.seeds, line.mean) for point in seed]
     heights = [y for _, y in points] + [level.value for level in levels]
-    along = axis([x for x, _ in points], frame.left, frame.width - frame.right, room=0)
+    along = axis([x for x, _ in points], frame.left, frame.width - frame.right, room=0.0)
     up = axis(heights, frame.height - frame.bottom, frame.top, room=0.06)
     svg = picture(frame.width, frame.height, title, description, "chart")
     _grid(svg, along, up, frame, unit)
@@ -145,7 +145,7 @@ def _names(svg: Element, labels: list[tuple[str, str, float, float]], frame: Fra
     for (name, style, x, y), place in zip(labels, moved, strict=True):
         lead = path([(x + 4, y), (edge + 5, y), (edge + 11, place)])
         add(group, "path", class_=f"lead {style}", d=lead)
-        shown = name if len(name) <= 15 else f"{name[:14]}\N{HORIZONTAL ELLIPSIS}"
+        shown = name if len(name) <= 14 else f"{name[:13]}\N{HORIZONTAL ELLIPSIS}"
         add(group, "text", shown, class_=f"name {style}", x=edge + 14, y=round(place + 4, 1))
 
 

@@ -70,7 +70,8 @@
       readout.replaceChildren(line("step", told.step[best], false));
       for (const [name, values] of told.arms) if (values[best]) readout.append(line(name, values[best], true));
       readout.classList.add("on");
-      near(readout, event.clientX + 14, event.clientY, 14);
+      // At the top, right of the pointer: curves of a loss leave that corner empty.
+      near(readout, event.clientX + 14, chart.getBoundingClientRect().top, 24);
     });
     chart.addEventListener("pointerleave", () => {
       cursor.remove();

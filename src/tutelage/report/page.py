@@ -75,7 +75,6 @@ def page(found: Findings) -> str:
         arms=found.arms,
         untouched=UNTOUCHED,
         control=control,
-        difference_from=f"minus {control}" if control else "difference",
         heat=heat_map(found.heat) if found.heat else None,
         texts=[(prompt.prompt, _continued(prompt)) for prompt in found.texts],
         recipe=yaml.safe_dump(found.run.recipe, sort_keys=False, allow_unicode=True, width=88),

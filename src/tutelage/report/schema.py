@@ -175,6 +175,12 @@ class Results(Stored):
         """The teacher's nats per token, if it was measured."""
         return self.teacher.nats_per_token if self.teacher else None
 
+    @property
+    def floor_how(self) -> str:
+        """How the noise floor was measured, in words; empty if nobody said."""
+        how = self.noise_floor.get("how")
+        return how.rstrip(".") if isinstance(how, str) else ""
+
     def floor(self, metric: str) -> float | None:
         """How far seeds alone move a metric, or None if that was not measured."""
         value = self.noise_floor.get(metric)

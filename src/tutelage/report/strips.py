@@ -11,7 +11,7 @@ from tutelage.report.drawing import Axis, add, markup, path, picture
 from tutelage.report.schema import Difference
 from tutelage.report.wording import Style
 
-WIDTH, HEIGHT, EDGE = 150, 26, 8
+WIDTH, HEIGHT, EDGE = 150.0, 26.0, 8.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Strip:
         if self.floor is not None:
             left, right = along(-self.floor), along(self.floor)
             add(svg, "rect", class_="noise", x=left, y=2, width=round(right - left, 1), height=HEIGHT - 4)
-        add(svg, "line", class_="zero", x1=along(0), y1=0, x2=along(0), y2=HEIGHT)
+        add(svg, "line", class_="zero", x1=along(0.0), y1=0, x2=along(0.0), y2=HEIGHT)
         if abs(d.mean) > self.limit:
             sign = 1 if d.mean > 0 else -1
             tip = WIDTH - 2 if sign > 0 else 2

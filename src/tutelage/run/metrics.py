@@ -51,6 +51,7 @@ class Metrics:
         self._began = time.monotonic()
         self._since = self._began
         self._window = 0
+        self._resumed = 0
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -98,7 +99,7 @@ class Metrics:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, said=said)
         else:
-            left = (self.steps - step) * (now - self._began) / max(step, 1)
+            left = (self.steps - step) * (now - self._began) / max(step - self._resumed, 1)
             self.say(f"{self.label}  step {step}/{self.steps}  {said}  {left:.0f} s left")
 
     def evaluation(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -115,6 +116,7 @@ class Metrics:
 
     def forget_after(self, step: int) -> None:
         """Drop lines of steps after ``step`` (they will be run again) and a line cut short by a kill."""
+        self._resumed = step
         if self.quiet or not self.path.exists():
             return
         kept = []

@@ -1,0 +1,144 @@
+"""Memory grows with rows and with the vocabulary, never with their product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tutelage.distribution import Distribution, Hidden, OfStudent, TopK, interpolated, mixed, renamed, shifted
+from tutelage.divergences import TABLE, fused
+from tutelage.divergences.fused import Against, evaluate
+
+VOCAB, WIDTH, CHUNK = 2500, 8, 64
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most elements that any single operation inside the block gave back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self.elements = max(self.elements, leaf.numel())
+        return result
+
+
+class Noted(fused.Workspace):
+    """A workspace that can be asked afterwards how much it held."""
+
+    made: list[Noted] = []  # noqa: RUF012
+
+    def __init__(self, like: Tensor) -> None:
+        super().__init__(like)
+        Noted.made.append(self)
+
+    def held(self) -> int:
+        """Elements of all its tiles."""
+        return sum(buffer.numel() for buffer in self._buffers)
+
+
+def hidden(n: int, seed: int) -> Hidden:
+    """Hidden states and an output layer."""
+    made = torch.Generator().manual_seed(seed)
+    return Hidden(torch.randn(n, WIDTH, generator=made), torch.randn(VOCAB, WIDTH, generator=made))
+
+
+def top_k(n: int) -> TopK:
+    """Five tokens a position."""
+    ids = torch.arange(5).expand(n, 5) * 400
+    return TopK(ids, torch.full((n, 5), -2.0), VOCAB)
+
+
+TEACHERS: dict[str, Callable[[int], Distribution]] = {
+    "hidden": lambda n: hidden(n, 1),
+    "top k": top_k,
+    "interpolated": lambda n: interpolated(OfStudent(n, VOCAB), hidden(n, 1), 0.4),
+    "mixed": lambda n: mixed([hidden(n, 1), hidden(n, 2)], [0.5, 0.5]),
+    "shifted": lambda n: shifted(hidden(n, 1), towards=hidden(n, 2), away_from=hidden(n, 3)),
+    "renamed": lambda n: renamed(hidden(n, 1), torch.full((n, 1), 3), torch.full((n, 1), 4)),
+}
+
+
+def measured(monkeypatch: pytest.MonkeyPatch, n: int, terms: Callable[[int], list[Against]]) -> Largest:
+    """Forward and backward at ``n`` positions, watched."""
+    monkeypatch.setattr(fused, "Workspace", Noted)
+    Noted.made.clear()
+    student = hidden(n, 0)
+    student.hidden.requires_grad_()
+    student.weight.requires_grad_()
+    asked = terms(n)
+    with Largest() as largest:
+        total, _ = evaluate(student, asked, chunk_rows=CHUNK)
+        total.backward()
+    return largest
+
+
+def one(kind: str, name: str) -> Callable[[int], list[Against]]:
+    """A single term against one kind of teacher."""
+    return lambda n: [Against(TABLE.load(name), TEACHERS[kind](n), torch.full((n,), 1 / n))]
+
+
+@pytest.mark.parametrize("kind", TEACHERS)
+def test_tiles_do_not_grow_with_the_rows_and_no_tensor_is_rows_by_vocabulary(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 512 rows to 2,048 the tiles stay, and the largest tensor is one tile."""
+    held = []
+    for n in (512, 2048):
+        largest = measured(monkeypatch, n, one(kind, "jensen_shannon"))
+        assert largest.elements <= CHUNK * VOCAB
+        (workspace,) = Noted.made
+        held.append(workspace.held())
+    assert held[0] == held[1]
+    assert held[0] <= 6 * CHUNK * VOCAB
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if TABLE[name].trains])
+def test_no_divergence_makes_a_tensor_of_rows_by_vocabulary(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every divergence stays within one tile and within the output layer's own gradient."""
+    assert measured(monkeypatch, 1024, one("hidden", name)).elements <= CHUNK * VOCAB
+
+
+def test_more_terms_need_no_more_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Terms are evaluated one after another in the same tiles."""
+    held = []
+    for names in (["forward_kl"], ["forward_kl", "reverse_kl", "total_variation"]):
+        measured(
+            monkeypatch, 128, lambda n, names=names: [term for name in names for term in one("hidden", name)(n)]
+        )
+        held.append(Noted.made[0].held())
+    assert held[0] == held[1]
+
+
+def test_without_gradients_no_tile_is_kept_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under `no_grad` weights that could be trained cost neither a tile of slopes nor a gradient."""
+    measured(monkeypatch, 128, one("hidden", "forward_kl"))
+    training = Noted.made[0]
+    Noted.made.clear()
+    student = hidden(128, 0)
+    student.weight.requires_grad_()
+    with torch.no_grad():
+        evaluate(student, one("hidden", "forward_kl")(128), chunk_rows=CHUNK)
+    assert Noted.made[0].held() == training.held() - CHUNK * VOCAB
+
+
+def test_a_chunk_chosen_for_a_large_vocabulary_keeps_a_tile_bounded() -> None:
+    """Left to itself a tile holds 128 MiB in float32, or 64 positions where the vocabulary is huge."""
+    for vocab in (32_000, 50_257, 151_936):
+        rows = fused.choose_chunk(vocab, 100_000)
+        assert 64 <= rows <= fused.MAX_CHUNK
+        assert rows * vocab * 4 <= fused.CHUNK_BYTES
+    assert fused.choose_chunk(10_000_000, 5) == 64
+    assert fused.choose_chunk(50, 100) == 100
