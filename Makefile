@@ -31,7 +31,6 @@ test: $(STAMP_DEV)    ## lint, types, every test, every example in the docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
-	$(BIN)/python docs/make.py --check
 	$(BIN)/python -m pytest -n 2
 
 fast: $(STAMP_DEV)    ## the tests that take seconds

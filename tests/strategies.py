@@ -62,7 +62,9 @@ def pairs(draw: st.DrawFn, never: bool = True) -> tuple[Tensor, Tensor]:
     if never and draw(st.booleans()):
         both = (student > -math.inf) & (teacher > -math.inf)
         if both.any():
-            student, teacher = (row.masked_fill(~both, -math.inf).log_softmax(-1) for row in (student, teacher))
+            student, teacher = (
+                row.masked_fill(~both, -math.inf).log_softmax(-1) for row in (student, teacher)
+            )
     return student, teacher
 
 
@@ -219,9 +221,7 @@ KINDS: dict[str, Callable[[Maker], Distribution]] = {
     "interpolated": lambda m: interpolated(m.full("f"), m.hidden("h"), 0.3),
     "interpolated from the student": lambda m: interpolated(m.of_student(), m.hidden("h"), 0.3),
     "interpolated from the student to top k": lambda m: interpolated(m.of_student(), m.top_k("k"), 0.4),
-    "shifted": lambda m: shifted(
-        m.hidden("h"), towards=m.dense("d"), away_from=m.full("f"), strength=1.5
-    ),
+    "shifted": lambda m: shifted(m.hidden("h"), towards=m.dense("d"), away_from=m.full("f"), strength=1.5),
     "shifted backwards": lambda m: shifted(
         m.dense("d"), towards=m.full("f"), away_from=m.full("g"), strength=-0.5
     ),

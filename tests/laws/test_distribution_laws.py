@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import KINDS, Maker, label, settings_claiming
 from torch import Tensor
 from torch.testing import assert_close
 
+from strategies import KINDS, Maker, label, settings_claiming
 from tutelage.distribution import (
     Dense,
     Distribution,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import assume, given, settings
-from strategies import choices, grouped_pairs, label, merge, pairs, rows, settings_claiming
 from torch import Tensor
 
+from strategies import choices, grouped_pairs, label, merge, pairs, rows, settings_claiming
 from tutelage import registry
 from tutelage.divergences import TABLE
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import HEADS, KINDS, TRAINABLE, Maker, choices, gradients, meeting, student
 from torch.testing import assert_close
 
+from strategies import HEADS, KINDS, TRAINABLE, Maker, choices, gradients, meeting, student
 from tutelage.distribution import Hidden
 from tutelage.divergences import TABLE
 from tutelage.divergences.fused import Against, evaluate

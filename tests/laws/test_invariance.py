@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import HEADS, KINDS, TRAINABLE, Maker, gradients, student
 from torch import Tensor
 from torch.testing import assert_close
 
+from strategies import HEADS, KINDS, TRAINABLE, Maker, gradients, student
 from tutelage.distribution import (
     Dense,
     Distribution,

@@ -92,9 +92,9 @@ def one(kind: str, name: str) -> Callable[[int], list[Against]]:
 def test_tiles_do_not_grow_with_the_rows_and_no_tensor_is_rows_by_vocabulary(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From 512 rows to 2,048 the tiles stay, and the largest tensor is one tile."""
+    """From 256 rows to 1,024 the tiles stay, and the largest tensor is one tile."""
     held = []
-    for n in (512, 2048):
+    for n in (256, 1024):
         largest = measured(monkeypatch, n, one(kind, "jensen_shannon"))
         assert largest.elements <= CHUNK * VOCAB
         (workspace,) = Noted.made
@@ -108,7 +108,7 @@ def test_no_divergence_makes_a_tensor_of_rows_by_vocabulary(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every divergence stays within one tile and within the output layer's own gradient."""
-    assert measured(monkeypatch, 1024, one("hidden", name)).elements <= CHUNK * VOCAB
+    assert measured(monkeypatch, 256, one("hidden", name)).elements <= CHUNK * VOCAB
 
 
 def test_more_terms_need_no_more_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,9 @@ def test_more_terms_need_no_more_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
     for names in (["forward_kl"], ["forward_kl", "reverse_kl", "total_variation"]):
         measured(
-            monkeypatch, 128, lambda n, names=names: [term for name in names for term in one("hidden", name)(n)]
+            monkeypatch,
+            128,
+            lambda n, names=names: [term for name in names for term in one("hidden", name)(n)],
         )
         held.append(Noted.made[0].held())
     assert held[0] == held[1]

@@ -87,7 +87,9 @@ def misspell_a_key(draw: random.Random, recipe: Any) -> str:
 def misspell_a_word(draw: random.Random, recipe: Any) -> str:
     words = [path for path in spots(recipe) if isinstance(value_at(recipe, path), str) and path[-1] != "out"]
     path = draw.choice(words)
-    parent_of(recipe, path)[path[-1]] = misspelt(draw, value_at(recipe, path))
+    # Only behind the slash: with another owner it could be the name of a model on a hub.
+    folder, slash, leaf = value_at(recipe, path).rpartition("/")
+    parent_of(recipe, path)[path[-1]] = folder + slash + misspelt(draw, leaf)
     return f"word {'.'.join(map(str, path))}"
 
 

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import math
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +103,12 @@ def test_a_file_cut_short_is_damage_and_the_older_report_stays(study, name, shar
     assert not list(study.glob(".*"))
 
 
-def places(content: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON value, the whole first."""
-    inner = (
-        content.items()
-        if isinstance(content, dict)
-        else enumerate(content)
-        if isinstance(content, list)
-        else ()
-    )
-    return [place, *(found for key, value in inner for found in places(value, (*place, key)))]
+def places(content: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Places in a JSON value, the whole first; of a list that is a row of likes, the first two."""
+    yield place
+    inner = content.items() if isinstance(content, dict) else []
+    for key, value in [*enumerate(content)][:2] if isinstance(content, list) else inner:
+        yield from places(value, (*place, key))
 
 
 def replaced(content: Any, place: tuple[Any, ...], value: Any) -> Any:
@@ -125,21 +123,22 @@ def replaced(content: Any, place: tuple[Any, ...], value: Any) -> Any:
     return content
 
 
-@settings(max_examples=200)
+JUNK = (None, "x", "\ud800\x00<", -1, 0, 1e9, math.nan, math.inf, [], {}, True, ["x"], [None], 10**400)
+
+
+@settings(max_examples=150)
 @given(
     name=st.sampled_from(FILES),
-    share=st.floats(0, 1, exclude_max=True),
-    value=st.sampled_from(
-        [None, "x", "\ud800\x00<", -1, 0, 1e9, float("nan"), float("inf"), [], {}, True, ["x"], [None]]
-    ),
+    place=st.integers(0, 10**6),
+    value=st.sampled_from(JUNK),
 )
-def test_any_value_anywhere_gives_a_report_or_three_lines(name, share, value):
+def test_any_value_anywhere_gives_a_report_or_three_lines(name, place, value):
     """Whatever stands in a file, nobody sees a traceback and no half a report."""
     with tempfile.TemporaryDirectory() as folder:
         run = write_study(Path(folder) / "run")
         content = json.loads((run / name).read_text())
-        every = places(content)
-        changed = replaced(content, every[int(share * len(every))], value)
+        every = list(places(content))
+        changed = replaced(content, every[place % len(every)], value)
         (run / name).write_text(json.dumps(changed))
         refused, text = None, ""
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -22,6 +23,22 @@ from tutelage.distribution.base import (
     says_something,
     slices,
 )
+from tutelage.numerics import RunningNormaliser
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tile is that members are combined in.
+
+    Attributes:
+        chunk: its positions.
+        tokens: its tokens: a slice of the vocabulary, or kept ids ``[v - 1, n]`` before the rest.
+        normaliser: gives a member's own normaliser ``[n]``; in a full row it costs one more walk.
+    """
+
+    chunk: Chunk
+    tokens: slice | Tensor
+    normaliser: Callable[[int], Tensor]
 
 
 class Combined(Distribution):
@@ -44,14 +61,8 @@ class Combined(Distribution):
         self.members = tuple(members)
 
     @abstractmethod
-    def combine(self, logs: list[Tensor], chunk: Chunk, tokens: slice | Tensor) -> Tensor:
-        """The combined unnormalised logs of tiles in one shape; may write into the first.
-
-        Args:
-            logs: one tile a member, ``[v, n]``.
-            chunk: which positions they are of.
-            tokens: which tokens: a slice of the vocabulary, or kept ids ``[v - 1, n]`` before the rest.
-        """
+    def combine(self, logs: list[Tensor], place: Place) -> Tensor:
+        """The combined unnormalised logs of one tile ``[v, n]`` a member; may write into the first."""
 
     @property
     def positions(self) -> int:
@@ -76,7 +87,8 @@ class Combined(Distribution):
             columns = [coarse(rows, ids, workspace) for rows in opened]
             if self.from_probabilities:
                 columns = [logs - says_something(logs.logsumexp(0)) for logs in columns]
-            combined = self.combine([logs.clone() for logs in columns], chunk, ids)
+            place = Place(chunk, ids, lambda member: says_something(columns[member].logsumexp(0)))
+            combined = self.combine([logs.clone() for logs in columns], place)
             return BucketRows(ids, combined, self.vocab_size)
         full = [rows for rows in opened if isinstance(rows, FullRows)]
         if self.from_probabilities:
@@ -93,6 +105,7 @@ class CombinedRows(FullRows):
         self._chunk = chunk
         self._members = members
         self._tiles = [workspace.take(min(SLICE, self.vocab_size), self.n) for _ in members]
+        self._normalisers: dict[int, Tensor] = {}
 
     def fill(self, tokens: slice, out: Tensor) -> None:
         """Fill one tile a member and combine them."""
@@ -100,7 +113,19 @@ class CombinedRows(FullRows):
         tiles = [tile[:width] for tile in self._tiles]
         for member, tile in zip(self._members, tiles, strict=True):
             member.fill(tokens, tile)
-        out.copy_(self._of.combine(tiles, self._chunk, tokens))
+        out.copy_(self._of.combine(tiles, Place(self._chunk, tokens, self._normaliser)))
+
+    def _normaliser(self, member: int) -> Tensor:
+        if member not in self._normalisers:
+            # Not in the member's own tile, which is being combined right now.
+            tile = self._tiles[member].new_empty(self._tiles[member].shape)
+            running = RunningNormaliser(self.n, tile)
+            for tokens in slices(self.vocab_size):
+                part = tile[: tokens.stop - tokens.start]
+                self._members[member].fill(tokens, part)
+                running.add(part)
+            self._normalisers[member] = says_something(running.value())
+        return self._normalisers[member]
 
 
 def _normalised(rows: FullRows, workspace: Workspace) -> FilledRows:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tutelage.distribution.base import Chunk, Distribution
-from tutelage.distribution.combined import Combined
+from tutelage.distribution.base import Distribution
+from tutelage.distribution.combined import Combined, Place
 from tutelage.errors import OutOfRange, TutelageError
 
 
@@ -123,7 +123,7 @@ class _Product(Combined):
         super().__init__(members)
         self.powers = powers
 
-    def combine(self, logs: list[Tensor], chunk: Chunk, tokens: slice | Tensor) -> Tensor:
+    def combine(self, logs: list[Tensor], place: Place) -> Tensor:
         total = logs[0].mul_(self.powers[0])
         for tile, power in zip(logs[1:], self.powers[1:], strict=True):
             total.add_(tile, alpha=power)
@@ -138,19 +138,23 @@ class _Shifted(Combined):
         super().__init__(members)
         self.strength = strength
 
-    def combine(self, logs: list[Tensor], chunk: Chunk, tokens: slice | Tensor) -> Tensor:
+    def combine(self, logs: list[Tensor], place: Place) -> Tensor:
         onto, towards, away = logs
         shift = towards - away
         total = torch.add(onto, shift, alpha=self.strength)
         if not bool(total.amax() < math.inf):  # NaN or infinite: somebody said "never"
-            shift.masked_fill_((towards == -math.inf) & (away == -math.inf), 0.0)
+            neither = (towards == -math.inf) & (away == -math.inf) & (onto > -math.inf)
+            if neither.any():
+                # No shift between normalised rows: between unnormalised ones that is no zero.
+                unmoved = place.normaliser(1) - place.normaliser(2)
+                shift = torch.where(neither, unmoved, shift)
             total = torch.add(onto, shift, alpha=self.strength)
             total.masked_fill_(onto == -math.inf, -math.inf)
             undefined = ~(total < math.inf)
             if undefined.any():
                 column, position = (int(i) for i in undefined.nonzero()[0])
                 raise TutelageError(
-                    f"a shift is undefined for {_named(tokens, column, position)} at {_row(chunk, position)}",
+                    f"a shift is undefined for {_named(place, column, position)}",
                     expected="an `away_from` that says 'never' only where the others do, and no NaN",
                     fix="use models that give every shared token some probability",
                 )
@@ -164,8 +168,8 @@ class _Mixed(Combined):
         super().__init__(members)
         self.log_weights = weights.log()
 
-    def combine(self, logs: list[Tensor], chunk: Chunk, tokens: slice | Tensor) -> Tensor:
-        weights = self.log_weights if self.log_weights.dim() == 1 else self.log_weights[chunk].T
+    def combine(self, logs: list[Tensor], place: Place) -> Tensor:
+        weights = self.log_weights if self.log_weights.dim() == 1 else self.log_weights[place.chunk].T
         weights = weights.to(logs[0].dtype).to(logs[0].device)
         total = logs[0].add_(weights[0])
         for tile, weight in zip(logs[1:], weights[1:], strict=True):
@@ -173,15 +177,14 @@ class _Mixed(Combined):
         return total
 
 
-def _named(tokens: slice | Tensor, column: int, position: int) -> str:
-    if isinstance(tokens, slice):
-        return f"token {tokens.start + column}"
-    return f"token {int(tokens[column, position])}" if column < len(tokens) else "the tokens not kept"
-
-
-def _row(chunk: Chunk, position: int) -> str:
+def _named(place: Place, column: int, position: int) -> str:
+    tokens, chunk = place.tokens, place.chunk
     row = (chunk.start or 0) + position if isinstance(chunk, slice) else int(chunk[position])
-    return f"row {row}"
+    if isinstance(tokens, slice):
+        return f"token {tokens.start + column} at row {row}"
+    if column == len(tokens):
+        return f"the tokens not kept at row {row}"
+    return f"token {int(tokens[column, position])} at row {row}"
 
 
 def _weights(weights: Sequence[float] | Tensor, members: int) -> None:

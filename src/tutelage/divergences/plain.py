@@ -21,7 +21,7 @@ def plain_loss(
     temperature: float = 1.0,
     **options: Any,
 ) -> Tensor:
-    """Divergence of every counted position, nats ``[n]``, by the definition: needs memory of N x V many times over.
+    """Divergence of every counted position, nats ``[n]``, by the definition; many times N x V in memory.
 
     Args:
         student: hidden states and output layer, with gradients.

@@ -93,7 +93,7 @@ def control_arm(root: Node, reader: Reader, arms: Mapping[str, Node]) -> str | N
     node = root.value.get("control")
     if node is None or node.value is None:
         return None
-    if node.value not in arms:
+    if not isinstance(node.value, str) or node.value not in arms:
         close = nearest(str(node.value), arms)
         reader.faults.add(
             node.spot,
@@ -102,4 +102,4 @@ def control_arm(root: Node, reader: Reader, arms: Mapping[str, Node]) -> str | N
             fix=f"write `control: {close}`" if close else "delete the line, or add that arm",
         )
         return None
-    return str(node.value)
+    return node.value

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from tutelage.errors import Damaged, TutelageError
-from tutelage.report.schema import Arm, Curve, Heat, Prompted, Results, RunFile
-
-T = TypeVar("T")
+from tutelage.report.schema import MOST_STEPS, Arm, Curve, Heat, Prompted, Results, RunFile, finite
 
 
 @dataclass(frozen=True)
@@ -88,26 +86,32 @@ def _optional(path: Path, kind: Any) -> Any:
     return _read(path, kind) if path.is_file() else None
 
 
-def _read(path: Path, kind: type[T]) -> T:
+def _read(path: Path, kind: Any) -> Any:
     """The content of a JSON file, checked against ``kind``."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Damaged(
-            f"{path}: cannot be read ({error.strerror})",
-            expected="a file you may read",
-            fix="mend its permissions",
-        ) from error
+        content = json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise _damaged(f"{path}:{error.lineno}", f"not JSON ({error.msg})") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise _damaged(str(path), "not JSON in UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(str(path), "not JSON that can be read") from error
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"])) or "the whole"
         raise _damaged(str(path), f"`{place}`: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
+
+
+def _text(path: Path) -> str:
+    """The text of a file; bytes that are not UTF-8 become replacement characters."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise Damaged(
+            f"{path}: cannot be read ({error.strerror})",
+            expected="a file on a disk that works, readable by you",
+            fix="mend its permissions, or copy the folder to where you may read it",
+        ) from error
 
 
 def _damaged(place: str, why: str) -> Damaged:
@@ -144,32 +148,28 @@ def _curve(folder: Path, inside: str, seed: int, remarks: list[str]) -> Curve:
         rows.setdefault(row["step"], {}).update(row)
     steps = sorted(rows)
     names = sorted({name for row in rows.values() for name in row} - {"step", "seed"})
-    lists = {name: [_number(rows[step].get(name)) for step in steps] for name in names}
-    return Curve.model_validate({"seed": seed, "step": steps, **lists})
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    lists = {name: [finite(rows[step].get(name)) for step in steps] for name in names}
+    return Curve.model_validate({"seed": seed, "step": steps, "values": lists})
 
 
 def _lines(folder: Path, inside: str, remarks: list[str]) -> list[dict[str, Any]]:
     """The lines of a ``metrics.jsonl``. A last line cut short by a kill is left out, and said."""
     path = folder / inside
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = _text(path).splitlines()
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            if not isinstance(row["step"], int):
-                raise TypeError(row["step"])
+            if not (isinstance(row["step"], int) and 0 <= row["step"] <= MOST_STEPS):
+                raise ValueError(row["step"])
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
                 remarks.append(
                     f"The last line of {inside} was cut short (a kill while it was written); it is left out."
                 )
                 break
-            raise _damaged(f"{path}:{number}", "not a JSON object with a whole `step`") from error
+            raise _damaged(f"{path}:{number}", "not a JSON object with a `step` of 0 or more") from error
         rows.append(row)
     return rows

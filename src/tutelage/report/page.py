@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import errno
+import functools
 import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from tutelage.citations import PAPERS, Paper
@@ -20,7 +21,7 @@ from tutelage.report.collect import Findings, collect
 from tutelage.report.curves import figures, styles
 from tutelage.report.drawing import swatch
 from tutelage.report.heat import heat_map
-from tutelage.report.schema import Prompted, RunFile
+from tutelage.report.schema import Prompted, RunFile, finite
 from tutelage.report.verdict import UNTOUCHED, verdict
 from tutelage.report.wording import amount, clean, plain
 
@@ -45,19 +46,10 @@ def write_report(folder: str | Path) -> Path:
 
 def page(found: Findings) -> str:
     """The report as one HTML document."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["amount"] = amount
     css, script = (HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     named = styles(found)
     control = found.results.compared_with if found.results else None
-    html = environment.get_template("page.html").render(
+    html = _template().render(
         # The text between the tags, to the letter: its hash is what the page's own policy allows.
         css=Markup(css),
         script=Markup(script),
@@ -86,6 +78,20 @@ def page(found: Findings) -> str:
     return clean(html)
 
 
+@functools.cache
+def _template() -> Template:
+    """The page; what is put into it is escaped, since texts are what a model wrote."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("page.html")
+
+
 def _name(found: Findings) -> str:
     """What the run is called: the last part of its recipe's ``out``, else of its folder."""
     out = found.run.recipe.get("out")
@@ -96,8 +102,8 @@ def _facts(found: Findings) -> list[str]:
     """The line under the title: how big, how many seeds, how long, on what."""
     run, facts = found.run, []
     for who, values in (("student", run.student), ("teacher", run.teacher)):
-        count = (values or {}).get("parameters")
-        if isinstance(count, int | float):
+        count = finite((values or {}).get("parameters"))
+        if count is not None:
             facts.append(f"{who}: {amount(count)} parameters")
     if run.all_seeds:
         facts.append(f"{len(run.all_seeds)} seed{'s' * (len(run.all_seeds) != 1)}")

@@ -9,15 +9,27 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def finite(value: Any) -> float | None:
+    """A JSON number as a float; None for what is none, is not finite or does not fit."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        return None
+    return float(value)
 
 
-Number = Annotated[float | None, BeforeValidator(_finite)]
+def _known(value: Any) -> Any:
+    return finite(value) if isinstance(value, int | float) else value
+
+
+LARGEST, MOST_STEPS = 1e300, 10**15
+
+Number = Annotated[float | None, BeforeValidator(_known)]
 """A number, or None where there is none: a run that diverged, an interval of one seed."""
+
+Step = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+"""Optimiser steps done."""
 
 Guess = tuple[str, float]
 """A token and its probability."""
@@ -78,7 +90,7 @@ class Curve(Stored):
     """One seed's numbers during training: lists as long as ``step``, with None where nothing was measured."""
 
     seed: int
-    step: tuple[int, ...]
+    step: tuple[Step, ...]
     values: dict[str, tuple[Number, ...]] = {}
 
     @model_validator(mode="before")
@@ -183,8 +195,7 @@ class Results(Stored):
 
     def floor(self, metric: str) -> float | None:
         """How far seeds alone move a metric, or None if that was not measured."""
-        value = self.noise_floor.get(metric)
-        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+        return finite(self.noise_floor.get(metric))
 
     def difference(self, arm: str, metric: str) -> Difference | None:
         """The comparison of one arm with the control in one metric, if it was made."""

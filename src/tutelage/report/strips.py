@@ -60,8 +60,8 @@ class Strip:
             add(svg, "rect", class_="noise", x=left, y=2, width=round(right - left, 1), height=HEIGHT - 4)
         add(svg, "line", class_="zero", x1=along(0.0), y1=0, x2=along(0.0), y2=HEIGHT)
         if abs(d.mean) > self.limit:
-            sign = 1 if d.mean > 0 else -1
-            tip = WIDTH - 2 if sign > 0 else 2
+            sign = 1.0 if d.mean > 0 else -1.0
+            tip = WIDTH - 2 if sign > 0 else 2.0
             back = tip - 9 * sign
             add(svg, "path", class_="beyond", d=path([(back, middle - 5), (tip, middle), (back, middle + 5)]))
             return markup(svg)

@@ -18,6 +18,7 @@ from tutelage.run.opened import Shelf
 from tutelage.run.single import MEASURED, Job, Probe
 
 COMPARED = ("student_nats", "forward_kl_nats", "agreement")
+CURVES = ("eval_student_nats", "eval_forward_kl_nats", "loss_nats")
 WRITING_TEMPERATURE = 0.7
 HEAT_TOKENS = 160
 
@@ -123,17 +124,16 @@ def _arm(name: str, what: str, measured: dict[int, Any], curves: list[dict[str, 
 
 
 def _curve(job: Job) -> dict[str, Any]:
+    # One list a metric, as long as the steps; None where a step was not measured.
     path = job.folder / "metrics.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    evaluated = [line for line in lines if "eval_student_nats" in line]
-    curve: dict[str, Any] = {"seed": job.seed, "step": [line["step"] for line in evaluated]}
-    for key in ("eval_student_nats", "eval_forward_kl_nats"):
-        if evaluated and key in evaluated[0]:
-            curve[key] = [line[key] for line in evaluated]
-    logged = [line for line in lines if "loss_nats" in line]
-    return curve | {
-        "loss_step": [line["step"] for line in logged],
-        "loss_nats": [line["loss_nats"] for line in logged],
+    by_step: dict[int, dict[str, float]] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        numbers = json.loads(line)
+        by_step.setdefault(numbers.pop("step"), {}).update(numbers)
+    names = [name for name in CURVES if any(name in numbers for numbers in by_step.values())]
+    steps = sorted(by_step)
+    return {"seed": job.seed, "step": steps} | {
+        name: [by_step[step].get(name) for step in steps] for name in names
     }
 
 

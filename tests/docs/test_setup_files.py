@@ -1,0 +1,53 @@
+"""The files around the code agree with one another: constraints, commands, hooks."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+import sys
+import tomllib
+
+import yaml
+from pages import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def name_of(requirement: str) -> str:
+    """The name of a requirement, spelt as pip compares it."""
+    return re.split(r"[\[<>=!~; ]", requirement)[0].lower().replace("_", "-")
+
+
+def test_constraints_pin_every_direct_dependency_once():
+    """One file pins whatever a command of the README may install."""
+    lines = (ROOT / "constraints.txt").read_text().split()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines)
+    pinned = [name_of(line) for line in lines]
+    assert len(set(pinned)) == len(pinned)
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    wanted = [*PROJECT["project"]["dependencies"], *(one for extra in extras for one in extra)]
+    assert {name_of(one) for one in wanted} - {"tutelage"} <= set(pinned)
+
+
+def test_there_is_no_lock_file():
+    """Lock files record hosts of registries and one platform's wheels."""
+    assert not [name for name in ("uv.lock", "pylock.toml", "poetry.lock") if (ROOT / name).exists()]
+
+
+def test_the_hooks_are_local_and_well_formed():
+    """pre-commit fetches nothing: it runs what `make` has installed."""
+    path = ROOT / ".pre-commit-config.yaml"
+    subprocess.run([sys.executable, "-m", "pre_commit", "validate-config", str(path)], check=True)
+    repos = yaml.safe_load(path.read_text())["repos"]
+    assert [repo["repo"] for repo in repos] == ["local"]
+    assert {hook["language"] for hook in repos[0]["hooks"]} == {"system"}
+
+
+def test_ci_runs_the_command_of_the_readme():
+    """What is green there is green for whoever types the README's command."""
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & stat.S_IXUSR
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    assert script.read_text().splitlines()[-1] == "make test"
+    assert "\nmake test " in (ROOT / "README.md").read_text()

@@ -1,0 +1,123 @@
+"""Edge conventions: what is never said weighs nothing, in values and in gradients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from tutelage.numerics import RunningNormaliser, log_one_minus_exp, masked_mean, mixture, times_log
+
+INF = math.inf
+PROBABILITIES = st.floats(0, 1)
+
+
+def vector(*numbers: float) -> torch.Tensor:
+    """Numbers in float64 with a gradient."""
+    return torch.tensor(numbers, dtype=torch.float64, requires_grad=True)
+
+
+def test_zero_times_any_log_is_zero() -> None:
+    """Also times infinity and NaN; and neither factor gets a gradient there."""
+    p, log_x = vector(0.0, 0.0, 0.0, 0.5), vector(-INF, INF, math.nan, 2.0)
+    found = times_log(p, log_x)
+    assert found.tolist() == [0, 0, 0, 1]
+    found.sum().backward()
+    assert p.grad is not None
+    assert log_x.grad is not None
+    assert p.grad.tolist() == [0, 0, 0, 2]
+    assert log_x.grad.tolist() == [0, 0, 0, 0.5]
+
+
+def test_what_is_said_keeps_its_infinity_and_its_nan() -> None:
+    """A NaN that came in is not turned into a number where the token is said."""
+    found = times_log(torch.tensor([0.5, 0.5]), torch.tensor([-INF, math.nan]))
+    assert found[0] == -INF
+    assert found[1].isnan()
+
+
+@given(a=PROBABILITIES, b=PROBABILITIES, weight=PROBABILITIES)
+def test_a_mixture_lies_between_its_members(a: float, b: float, weight: float) -> None:
+    """The weighted mean, one member at weight 0 and 1, and exactly both where they are equal."""
+    p, q = torch.tensor([a]).double(), torch.tensor([b]).double()
+    tiny = torch.finfo(torch.float64).tiny
+    found = float(mixture(p, q, weight=weight))
+    assert found == pytest.approx(weight * a + (1 - weight) * b, rel=1e-14, abs=1e-300)
+    assert max(tiny, min(a, b)) * (1 - 1e-15) <= found <= max(tiny, a, b) * (1 + 1e-15)
+    assert float(mixture(p, p, weight=weight)) == max(a, tiny)
+    assert float(mixture(p, q, weight=1.0)) == max(a, tiny)
+    assert float(mixture(p, q, weight=0.0)) == max(b, tiny)
+
+
+def test_a_mixture_of_two_that_never_speak_has_a_finite_log_and_no_gradient() -> None:
+    """The gradient of log 0 is undefined, also where it is multiplied by zero later."""
+    p, q = vector(0.0, 0.0, 0.5), vector(0.0, 0.25, 0.25)
+    found = mixture(p, q, weight=0.5).log()
+    assert found.isfinite().all()
+    found.sum().backward()
+    assert p.grad is not None
+    assert p.grad[0] == 0
+    assert p.grad.isfinite().all()
+
+
+@given(log_p=st.floats(-700, 0))
+def test_the_log_of_one_minus_p_does_not_cancel(log_p: float) -> None:
+    """Against Python's own log1p and expm1, on the side where each is exact."""
+    found = float(log_one_minus_exp(torch.tensor([log_p]).double()))
+    if log_p == 0:
+        assert found == -INF
+    elif log_p > -0.5:
+        assert found == pytest.approx(math.log(-math.expm1(log_p)), rel=1e-12)
+    else:
+        assert found == pytest.approx(math.log1p(-math.exp(log_p)), rel=1e-12, abs=1e-300)
+
+
+def test_the_log_of_one_minus_p_has_a_gradient_at_both_ends() -> None:
+    """No NaN leaks from the branch that is not taken."""
+    log_p = vector(-1e-9, -0.6, -0.8, -600.0)
+    log_one_minus_exp(log_p).sum().backward()
+    expected = -1 / torch.expm1(-log_p.detach())
+    assert log_p.grad is not None
+    assert_close(log_p.grad, expected, rtol=1e-9, atol=0)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=5),
+    seed=st.integers(0, 1000),
+    sharp=st.sampled_from([1.0, 1e3]),
+)
+def test_a_normaliser_gathered_tile_by_tile_is_that_of_the_whole(
+    sizes: list[int], seed: int, sharp: float
+) -> None:
+    """Log-sum-exp in any number of tiles, some positions or tiles saying nothing."""
+    made = torch.Generator().manual_seed(seed)
+    whole = sharp * torch.randn(sum(sizes), 3, generator=made, dtype=torch.float64)
+    whole[torch.rand(whole.shape, generator=made) < 0.4] = -INF
+    whole[:, 2] = -INF
+    running = RunningNormaliser(3, whole)
+    for tile in whole.split(sizes):
+        running.add(tile)
+    assert_close(running.value(), whole.logsumexp(0), rtol=1e-13, atol=0)
+    assert running.value()[2] == -INF
+
+
+def test_a_normaliser_leaves_its_tiles_as_they_were() -> None:
+    """It writes into scratch if that is given, never into the tile."""
+    tile = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
+    kept, scratch = tile.clone(), torch.empty_like(tile)
+    plain, with_scratch = RunningNormaliser(2, tile), RunningNormaliser(2, tile)
+    plain.add(tile)
+    with_scratch.add(tile, scratch)
+    assert torch.equal(tile, kept)
+    assert torch.equal(plain.value(), with_scratch.value())
+
+
+def test_a_masked_mean_looks_only_where_the_mask_is_true() -> None:
+    """Whatever stands elsewhere, also NaN; and nothing counted is 0."""
+    values, mask = torch.tensor([1.0, math.nan, 4.0]), torch.tensor([True, False, True])
+    assert float(masked_mean(values, mask)) == 2.5
+    assert float(masked_mean(values, torch.zeros(3, dtype=torch.bool))) == 0
