@@ -43,7 +43,7 @@ def test_what_is_said_keeps_its_infinity_and_its_nan() -> None:
 @given(a=PROBABILITIES, b=PROBABILITIES, weight=PROBABILITIES)
 def test_a_mixture_lies_between_its_members(a: float, b: float, weight: float) -> None:
     """The weighted mean, one member at weight 0 and 1, and exactly both where they are equal."""
-    p, q = torch.tensor([a]).double(), torch.tensor([b]).double()
+    p, q = vector(a).detach(), vector(b).detach()
     tiny = torch.finfo(torch.float64).tiny
     found = float(mixture(p, q, weight=weight))
     assert found == pytest.approx(weight * a + (1 - weight) * b, rel=1e-14, abs=1e-300)
@@ -67,7 +67,7 @@ def test_a_mixture_of_two_that_never_speak_has_a_finite_log_and_no_gradient() ->
 @given(log_p=st.floats(-700, 0))
 def test_the_log_of_one_minus_p_does_not_cancel(log_p: float) -> None:
     """Against Python's own log1p and expm1, on the side where each is exact."""
-    found = float(log_one_minus_exp(torch.tensor([log_p]).double()))
+    found = float(log_one_minus_exp(vector(log_p).detach()))
     if log_p == 0:
         assert found == -INF
     elif log_p > -0.5:

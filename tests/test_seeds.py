@@ -30,17 +30,15 @@ def test_another_name_seed_or_counter_is_another_stream(seed: int, counters: lis
         stream_seed(seed, "rows", *counters, 0),
         stream_seed(seed, "rows", 1, *counters),
     ]
-    assert own not in others or counters == [1] * len(counters) != []
+    assert own not in others
     assert 0 <= own < 2**63
 
 
 def test_a_seed_is_a_number_that_never_changes() -> None:
     """Written down: another machine, version or day must give the same run."""
-    assert stream_seed(0, "rows") == stream_seed(0, "rows")
-    assert [stream_seed(0, "rows"), stream_seed(1, "dropout", 7, 2)] == KNOWN
-
-
-KNOWN = [0, 0]
+    # 63 bits of BLAKE2b-64 of "0:rows" and "1:dropout:7:2", taken with another program
+    assert stream_seed(0, "rows") == 8581228272094403196
+    assert stream_seed(1, "dropout", 7, 2) == 6393142917085949644
 
 
 def test_inside_the_block_torch_draws_from_the_stream_and_goes_on_as_before_after() -> None:

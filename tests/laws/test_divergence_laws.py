@@ -24,7 +24,7 @@ def holds(law: str, *, with_options: bool = True) -> Callable[[Any], Any]:
     found = list(settings_claiming(law)) if with_options else [(name, {}) for name in TABLE.claiming(law)]
 
     def mark(test: Any) -> Any:
-        few = settings(max_examples=12 if with_options else 40)(test)
+        few = settings(max_examples=10 if with_options else 30)(test)
         ids = [label(name, options) for name, options in found]
         return pytest.mark.parametrize(("name", "options"), found, ids=ids)(few)
 
@@ -144,7 +144,7 @@ def test_every_option_is_tried_at_both_its_ends_and_between() -> None:
 
 @pytest.mark.parametrize("name", [name for name in TABLE if TABLE[name].trains])
 @given(rows=pairs())
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_a_batch_of_rows_gives_the_value_of_each(name: str, rows: tuple[Tensor, Tensor]) -> None:
     """Leading axes are kept, and float32 rows give float32 nats close to those in float64."""
     student, teacher = rows

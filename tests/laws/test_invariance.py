@@ -39,7 +39,7 @@ def differentiated(
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=SEEDS, name=st.sampled_from(TRAINABLE), mask=st.lists(st.booleans(), min_size=7, max_size=7))
-@settings(max_examples=6)
+@settings(max_examples=4)
 def test_chunks_of_any_size_give_one_result(kind: str, seed: int, name: str, mask: list[bool]) -> None:
     """Value and gradients are those of all positions at once, also where some do not count."""
     m = Maker(7, 6, seed)
@@ -104,7 +104,7 @@ def test_two_micro_batches_are_one_batch(name: str, seed: int, cut: int) -> None
 
 
 @given(seed=SEEDS, kinds=st.lists(st.sampled_from(list(KINDS)), min_size=2, max_size=4), data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_several_terms_at_once_are_the_sum_of_single_ones(
     seed: int, kinds: list[str], data: st.DataObject
 ) -> None:

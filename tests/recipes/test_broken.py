@@ -127,12 +127,12 @@ def test_an_error_cannot_carry_a_line_of_its_own(place):
 @pytest.mark.slow
 @pytest.mark.parametrize("done", DATA)
 def test_a_broken_data_file_gets_status_2_and_three_lines(kept, capsys, done):
-    """The file is named; what lies in the run's folder stays as it is."""
+    """The file is named; what lies beside it stays as it is."""
     name, rows = DATA[done]
     (kept / name).write_bytes(rows)
     sizes = {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}
     words = {
-        "out": "runs/first",
+        "out": "runs/new",
         "student": {"config": sizes, "tokenizer": str(TOKENIZER)},
         "divergence": "cross_entropy",
         "samples": {"kind": "dataset", "data": name, "max_length": 64},

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import ROOT, lines, tiny_config
 from safetensors.torch import load_file
 
+from conftest import ROOT, lines, tiny_config
 from tutelage.errors import TutelageError
 from tutelage.interfaces import Machine
 from tutelage.models import new_model, save_student

@@ -35,25 +35,28 @@ def answered(arguments: Sequence[str]) -> int:
         # The app gives back what a verb returned, which is None or the status of `typer.Exit`.
         status = command.main(arguments, prog_name="tutelage", standalone_mode=False)
         sys.stdout.flush()
-        return status if isinstance(status, int) else 0
+        return _stopped(arguments) if status == INTERRUPTED else status if isinstance(status, int) else 0
     except TutelageError as error:
         return _said(error)
     except UsageError as error:
         return _said(_misused(error, list(command.commands)))  # pyright: ignore[reportAttributeAccessIssue]
     except (KeyboardInterrupt, typer.Abort):
-        goes_on = arguments[:1] in (["run"], ["demo"])
-        print(
-            f"\nstopped; the same command goes on from the last checkpoint:\n"
-            f"  {shlex.join(['tutelage', *arguments])}"
-            if goes_on
-            else "\nstopped",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
-    except BrokenPipeError:
+        return _stopped(arguments)
+    except (BrokenPipeError, SystemExit) as error:
+        # Typer leaves Python itself when nobody reads what it prints.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         # Whoever read us has read enough; Python would complain again while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _stopped(arguments: list[str]) -> int:
+    goes_on = (
+        f"; the same command goes on from the last checkpoint:\n  {shlex.join(['tutelage', *arguments])}"
+    )
+    print("\nstopped" + (goes_on if arguments[:1] in (["run"], ["demo"]) else ""), file=sys.stderr)
+    return INTERRUPTED
 
 
 def _said(error: TutelageError) -> int:

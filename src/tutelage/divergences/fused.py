@@ -103,6 +103,7 @@ def loss(
             fix="leave batches without counted tokens out",
         )
     named = TABLE.load(divergence) if isinstance(divergence, str) else divergence
+    _check_slope(named)
     weights = counts.to(torch.float64 if student_hidden.dtype == torch.float64 else torch.float32) / counted
     term = Against(named, teacher, weights, temperature, options)
     return evaluate(student, [term], chunk_rows=chunk_rows)[0]
@@ -346,14 +347,18 @@ def _onto(logits: Tensor, ids: Tensor) -> Tensor:
     return torch.cat([kept, rest[None]])
 
 
-def _check(student: Hidden, term: Against) -> None:
-    if not hasattr(term.divergence, "density"):
-        name = getattr(term.divergence, "__name__", repr(term.divergence))
+def _check_slope(divergence: Any) -> None:
+    if not hasattr(divergence, "density"):
+        name = getattr(divergence, "__name__", repr(divergence))
         raise TutelageError(
             f"{name} has no gradient",
             expected="a divergence with a density (see `tutelage list divergences`)",
             fix=f"use {name} in reports, and train with forward_kl, say",
         )
+
+
+def _check(student: Hidden, term: Against) -> None:
+    _check_slope(term.divergence)
     teacher = term.teacher
     if (teacher.positions, teacher.vocab_size) != (student.positions, student.vocab_size):
         raise TutelageError(

@@ -99,10 +99,10 @@ def line_chart(
     _grid(svg, along, up, frame, unit)
     labels: list[tuple[str, str, float, float]] = []
     for level in levels:
-        y = up(level.value)
-        ends = {"x1": frame.left, "x2": frame.width - frame.right, "y1": y, "y2": y}
-        add(svg, "line", class_=f"level {level.style}", stroke_dasharray=DASHES.get(level.style), **ends)
-        labels.append((level.name, level.style, frame.width - frame.right, y))
+        y, edge, dash = up(level.value), frame.width - frame.right, DASHES.get(level.style)
+        look = f"level {level.style}"
+        add(svg, "line", class_=look, stroke_dasharray=dash, x1=frame.left, x2=edge, y1=y, y2=y)
+        labels.append((level.name, level.style, edge, y))
     for line in lines:
         group = add(svg, "g", class_=f"arm {line.style}")
         places = [[(along(x), up(y)) for x, y in thinned(seed, MOST_POINTS)] for seed in line.seeds]

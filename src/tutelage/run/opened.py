@@ -127,6 +127,18 @@ def meeting(student: LanguageModel, teacher: Teacher | None) -> Shared:
     return prove_shared(student.vocabulary, student.vocabulary if teacher is None else teacher.vocabulary)
 
 
+def open_words(recipe: Recipe, shelf: Shelf) -> None:
+    """Open everything that a run needs, once, to meet what cannot be used before anything is written.
+
+    Raises:
+        TutelageError: a model or the text cannot be used, or student and teacher do not meet.
+    """
+    student = shelf.student(recipe, recipe.seed)
+    teacher = shelf.teacher(recipe.teacher) if recipe.needs_teacher else None
+    only_shared(shelf.samples(recipe.samples, student), meeting(student, teacher), student)
+    shelf.held_out(recipe, student)
+
+
 def only_shared(samples: Any, shared: Shared, student: LanguageModel) -> None:
     """Refuse text that asks the student to say a token which its teacher does not have.
 

@@ -47,9 +47,8 @@ def results(recipe: Recipe, jobs: list[Job], untouched: dict[int, Any]) -> dict[
             "rows": measured["rows"],
             "tokens": measured["tokens"],
         }
-    teacher = [arm["numbers"]["teacher_nats"] for arm in arms if "teacher_nats" in arm["numbers"]]
-    if teacher:
-        found["teacher"] = {"nats_per_token": teacher[0][0]}
+    if "teacher_nats" in measured["numbers"]:
+        found["teacher"] = {"nats_per_token": measured["numbers"]["teacher_nats"]}
     control = recipe.control or (first["name"] if first and len(arms) > 1 else None)
     if control is not None:
         found["compared_with"] = control
@@ -119,7 +118,9 @@ def _first(distribution: Distribution, tokenizer: Any) -> list[tuple[str, float]
 def _arm(name: str, what: str, measured: dict[int, Any], curves: list[dict[str, Any]]) -> dict[str, Any]:
     seeds = sorted(measured)
     names = measured[seeds[0]]["numbers"]
-    numbers = {key: [measured[seed]["numbers"][key] for seed in seeds] for key in names}
+    numbers = {
+        key: [measured[seed]["numbers"][key] for seed in seeds] for key in names if key != "teacher_nats"
+    }
     return {"name": name, "what": what, "seeds": seeds, "numbers": numbers, "curves": curves}
 
 

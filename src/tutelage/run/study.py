@@ -22,7 +22,7 @@ from tutelage.errors import TutelageError
 from tutelage.recipes import Recipe
 from tutelage.run import provenance
 from tutelage.run.checkpoint import write_text
-from tutelage.run.opened import Shelf, try_objective
+from tutelage.run.opened import Shelf, open_words, try_objective
 from tutelage.run.results import heat, results, texts
 from tutelage.run.single import MEASURED, Job, Probe, run_job
 
@@ -47,9 +47,15 @@ def distil(recipe: Recipe, *, command: str = "") -> Path:
         try_objective(arm)
     accelerator = make_accelerator(recipe)
     began = time.monotonic()
-    record = _claim(out, recipe, accelerator, command)
+    record = _found(out, recipe)
+    accelerator.wait_for_everyone()  # nobody writes the record before all have looked for it
     shelf = Shelf(accelerator)
     jobs = jobs_of(recipe)
+    if not record:
+        # Only a run that can begin takes its folder: a mended recipe must not meet its own failed attempt.
+        for job in jobs:
+            open_words(job.recipe, shelf)
+        record = _claim(out, recipe, accelerator, command)
     _measure_untouched(recipe, jobs, shelf, accelerator)
     for job in jobs:
         if not job.done:
@@ -90,10 +96,9 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     )
 
 
-def _claim(out: Path, recipe: Recipe, accelerator: Accelerator, command: str) -> dict[str, Any]:
-    """Take the folder for this recipe, or go on with the record that is there."""
+def _found(out: Path, recipe: Recipe) -> dict[str, Any]:
+    """The record that this recipe left in the folder before; empty in a new or empty folder."""
     path = out / "run.json"
-    record: dict[str, Any] = {}
     if path.exists():
         try:
             record = json.loads(path.read_text())
@@ -112,12 +117,17 @@ def _claim(out: Path, recipe: Recipe, accelerator: Accelerator, command: str) ->
                 fix="choose another folder with `out=...`, or remove this one",
             )
         return record
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TutelageError(
-            f"{out}: is not empty and holds no run",
+            f"{out}: is not empty (or not a folder) and holds no run",
             expected="a new or empty folder, or the folder of this run",
             fix="choose another folder under `out:`; nothing in this one was touched",
         )
+    return {}
+
+
+def _claim(out: Path, recipe: Recipe, accelerator: Accelerator, command: str) -> dict[str, Any]:
+    """Take a new folder for this recipe."""
     record = {
         "sentence": recipe.sentence(),
         "recipe": recipe.resolved(),
@@ -132,7 +142,7 @@ def _claim(out: Path, recipe: Recipe, accelerator: Accelerator, command: str) ->
         "started": provenance.now(),
     }
     if accelerator.is_main_process:
-        _write_json(path, record)
+        _write_json(out / "run.json", record)
     accelerator.wait_for_everyone()
     return record
 
