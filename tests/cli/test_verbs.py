@@ -86,14 +86,19 @@ def test_check_answers_no_with_status_3_and_one_json_document(bench):
 
 def test_evaluate_measures_every_student(bench):
     """One JSON document with each student's numbers and intervals."""
-    data = str(STORIES / "valid.txt.gz")
-    told = tutelage(bench, "evaluate", "student", "teacher", "--data", data, "--max-rows", "3", "--json")
+    rows = ["--data", str(STORIES / "valid.txt.gz"), "--max-rows", "3", "--max-length", "48"]
+    told = tutelage(bench, "evaluate", "student", "teacher", *rows, "--json")
     assert told.returncode == 0, told.stderr
     answer = json.loads(told.stdout)
     assert set(answer["students"]) == {"student", "teacher"}
-    told = tutelage(bench, "evaluate", "student", "--teacher", "teacher", "--data", data, "--max-rows", "3")
+    told = tutelage(bench, "evaluate", "student", "--teacher", "teacher", *rows)
     assert told.returncode == 0, told.stderr
     assert "student" in told.stdout
+    (bench / "asked.jsonl").write_text('{"question": "Who?", "answer": "She."}\n' * 3)
+    rows = ["--data", "asked.jsonl", "--prompt", "{question}\\n", "--completion", "{answer}"]
+    told = tutelage(bench, "evaluate", "student", *rows, "--json")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["rows"] == 3
 
 
 def test_ctrl_c_stops_a_run_and_the_same_command_finishes_it(bench):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from strategies import Maker
-from tutelage.distribution import Dense, TopK, gold, restricted, tempered
+from tutelage.distribution import Dense, TopK, gold, mixed, restricted, tempered
 from tutelage.divergences import forward_kl, loss
 from tutelage.errors import TutelageError
 
@@ -91,6 +91,17 @@ def test_kept_tokens_that_do_not_exist_any_more_are_forgotten() -> None:
     assert ids.tolist() == [[-1, 2, -1]]
     assert_close(columns.exp(), torch.tensor([[0.0, 0.5, 0.0, 0.5]]).double())
     assert found.vocab_size == 5
+
+
+def test_the_rest_is_not_shown_on_ids_that_are_no_tokens() -> None:
+    """After restricting, directly or inside a mixture, padding rows have no probability."""
+    cut, never = TopK(torch.tensor([[7, 2, 1]]), log(0.4, 0.2, 0.2), 9), torch.tensor([1, 3])
+    expected = torch.tensor([[1 / 6, 0.0, 0.5, 0.0, 1 / 6, 1 / 6]], dtype=torch.float64)
+    mixture = mixed([cut, TopK(cut.ids, cut.log_probs_kept, 9)], [0.5, 0.5])
+    twice = restricted(restricted(cut, 8, torch.tensor([1, 7])), 6, torch.tensor([3]))
+    for found in (restricted(cut, 6, never), restricted(mixture, 6, never), twice):
+        assert_close(found.log_probs().exp(), expected)
+        assert (found.log_probs()[:, never] == -math.inf).all()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from strategies import HEADS, KINDS, TRAINABLE, Maker, gradients, student
+from strategies import HEADS, KINDS, TRAINABLE, Maker, gradients, meeting, student
 from tutelage.distribution import (
     Dense,
     Distribution,
@@ -130,19 +130,31 @@ def test_several_terms_at_once_are_the_sum_of_single_ones(
         assert_close(gradient, sum(one[index] for one in apart), atol=1e-11, rtol=1e-11)
 
 
+@pytest.mark.parametrize("written_out", [True, False])
 @pytest.mark.parametrize("head", HEADS)
-def test_a_position_that_only_another_term_asks_for_costs_a_term_nothing(head: str) -> None:
+def test_a_position_that_only_another_term_asks_for_costs_a_term_nothing(
+    head: str, written_out: bool
+) -> None:
     """Reverse KL is infinite against the gold token; with weight 0 there it gives 0 and no NaN."""
     m = Maker(4, 7, 2)
     learner = student(m, head)
-    certain, even = KINDS["gold"](m), Dense(torch.zeros(4, 7).double())
-    written_out = Dense(certain.log_probs())
+    certain = KINDS["gold"](m)
+    assert isinstance(certain, TopK)
     first, last = torch.tensor([1.0, 1, 0, 0]).double(), torch.tensor([0, 0, 1.0, 1]).double()
-    reverse, forward = TABLE.load("reverse_kl"), TABLE.load("forward_kl")
-    safe = Dense(torch.cat([even.logs[:2], written_out.logs[2:]]))
-    if learner.never is not None:
-        safe = Dense(safe.logs.index_fill(1, learner.never, -torch.inf))
-    terms = [Against(reverse, safe, first), Against(forward, certain, last)]
+    # finite at the first two positions alone
+    tail = torch.tensor([0.5, 0.5, 0, 0]).double().log()
+    half: Distribution = TopK(certain.ids, certain.log_probs_kept - 0.7, 7, tail)
+    if written_out:
+        half = Dense(torch.cat([torch.zeros(2, 7).double(), certain.log_probs()[2:]]))
+    terms = [
+        Against(TABLE.load("reverse_kl"), meeting(half, learner), first),
+        Against(TABLE.load("forward_kl"), certain, last),
+    ]
+    with torch.no_grad():
+        _, (everywhere,) = evaluate(
+            learner, [Against(TABLE.load("reverse_kl"), terms[0].teacher, torch.ones(4).double())]
+        )
+    assert everywhere.isfinite().tolist() == [True, True, False, False]
     total, values = evaluate(learner, terms)
     assert (values[0][2:] == 0).all()
     assert (values[1][:2] == 0).all()

@@ -101,6 +101,11 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file(place):
         ("max_steps: 5", "adam_beta1: 1.0", "a number from 0 to 1 without 1 itself"),
         ("max_steps: 5", "bf16: yes", "write `true` or `false` without quotes"),
         ("max_steps: 5", "lr_scheduler_type: linnear", "linear, cosine, constant or constant_with_warmup"),
+        (
+            "max_steps: 5",
+            "lr_scheduler_type: constant\n  warmup_steps: 2",
+            "write `lr_scheduler_type: constant_with_warmup`",
+        ),
         ("max_steps: 5", "output_dir: x", "write `out:` at the top of the recipe"),
         ("max_steps: 5", "fp16: true", "write `bf16: true`"),
         ("max_steps: 5", "optim: adafactor", "the optimiser is AdamW"),

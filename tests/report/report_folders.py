@@ -202,11 +202,11 @@ def run_file(**seeds: Any) -> dict[str, Any]:
 
 
 def texts(writers: list[str]) -> list[dict[str, Any]]:
-    """``texts.json``: two beginnings; a text holds its prompt."""
+    """``texts.json``: two beginnings, each continued by every writer."""
     prompts = ["Once upon a time", "Lily and Tom went to the park"]
     written = TEXTS | {"student": TEXTS["forward_kl"]}
     return [
-        {"prompt": prompt, "texts": [{"writer": w, "text": prompt + written[w]} for w in writers]}
+        {"prompt": prompt, "texts": [{"writer": w, "text": written[w]} for w in writers]}
         for prompt in prompts
     ]
 

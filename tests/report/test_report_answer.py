@@ -21,7 +21,7 @@ def results_of(*differences, floor=None, **more):
     arms = [{"name": name, "numbers": {"student_nats": [2.5, 2.6]}} for name in ("sft", "a", "b")]
     compared = [{"metric": "student_nats", "confidence": 0.95, **d} for d in differences]
     noise = {} if floor is None else {"student_nats": floor}
-    content = {"arms": arms, "compared_with": "sft", "differences": compared, "noise_floor": noise, **more}
+    content = {"arms": arms, "compared_with": "sft", "differences": compared, "noise_floor": noise} | more
     return Results.model_validate(content)
 
 
@@ -140,3 +140,14 @@ def test_a_seed_that_diverged_is_said_and_makes_no_mean(study):
     assert row.mean == "\N{EM DASH}"
     assert "1 not finite" in row.seeds
     assert "mean" not in row.badge
+
+
+def test_the_untouched_student_is_no_control_arm():
+    """A single run is compared with its own beginning; that is a before and an after, not a verdict."""
+    arms = [
+        {"name": name, "numbers": {"student_nats": [nats]}} for name, nats in (("untouched", 7.6), ("a", 2.9))
+    ]
+    d = {"arm": "a", "mean": -4.7, "low": -4.8, "high": -4.6}
+    said = verdict(results_of(d, arms=arms, compared_with="untouched"))
+    assert said.kind == "open"
+    assert said.headline.startswith("a went from 7.600 to 2.900")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from small_runs import ROOT, TOKENIZER, tiny_config
 
-from conftest import ROOT, TOKENIZER, tiny_config
 from tutelage.errors import NotShared
 from tutelage.interfaces import Machine
 from tutelage.models import new_model, save_student

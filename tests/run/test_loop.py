@@ -13,9 +13,9 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from small_runs import STORIES, TOKENIZER, lines, tiny_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from conftest import STORIES, TOKENIZER, lines, tiny_config
 from tutelage.interfaces import Machine
 from tutelage.models import load_model, new_model, save_student
 from tutelage.recipes import load

@@ -15,8 +15,8 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from small_runs import ROOT, lines, tiny_config
 
-from conftest import ROOT, lines, tiny_config
 from tutelage.errors import TutelageError
 from tutelage.interfaces import Machine
 from tutelage.models import new_model, save_student

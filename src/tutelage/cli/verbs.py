@@ -87,6 +87,14 @@ def evaluate(
     data: Annotated[str, typer.Option(help="Held-out text: a file or a hub name.")],
     teacher: Annotated[str | None, typer.Option(help="Compare with this model as well.")] = None,
     max_rows: Annotated[int, typer.Option(min=1, help="Rows that are used, from the beginning.")] = 100,
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=2, help="Tokens in a row at most; as many as the models take, up to 512."),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="How a prompt is made of columns, such as '{instruction}\\n'.")
+    ] = None,
+    completion: Annotated[str | None, typer.Option(help="How a completion is made of columns.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure students on held-out text: nats per token, and how far each is from the teacher."""
@@ -96,7 +104,15 @@ def evaluate(
     text, told = find(data), find(teacher) if teacher is not None else None
     from tutelage import evaluation
 
-    result = evaluation.compare(places, data=text, teacher=told, max_rows=max_rows)
+    result = evaluation.compare(
+        places,
+        data=text,
+        teacher=told,
+        max_rows=max_rows,
+        max_length=max_length,
+        prompt=_unescaped(prompt),
+        completion=_unescaped(completion),
+    )
     print(_json(result.to_json()) if as_json else result.text())
 
 
@@ -138,6 +154,11 @@ def cite(
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _unescaped(template: str | None) -> str | None:
+    """A shell hands on a backslash and an n as they are; in a template they mean a new line."""
+    return template and template.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def _typed() -> str:

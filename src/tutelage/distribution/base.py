@@ -136,7 +136,13 @@ OpenRows = FullRows | BucketRows
 
 
 class Distribution(ABC):
-    """What is said at ``N`` positions about ``V`` tokens."""
+    """What is said at ``N`` positions about ``V`` tokens.
+
+    Attributes:
+        never: ids ``[m]`` that are not tokens and get no probability, where some are known; else None.
+    """
+
+    never: Tensor | None = None
 
     @property
     @abstractmethod
@@ -191,16 +197,17 @@ class Distribution(ABC):
         """Normalised natural logs ``[n, V]``, for people and tests.
 
         Where only k tokens and the mass of the rest are known, that mass is shown spread evenly over
-        the tokens that were not kept.
+        the tokens that were not kept (and are tokens).
         """
         ids, logs = self.on_support(rows, student)
         if ids is None:
             return logs
+        tokens = self.vocab_size - (0 if self.never is None else len(self.never.unique()))
         kept = (ids >= 0).sum(1, keepdim=True)
-        share = logs[:, -1:] - (self.vocab_size - kept).clamp(min=1).to(logs.dtype).log()
+        share = logs[:, -1:] - (tokens - kept).clamp(min=1).to(logs.dtype).log()
         dense = share.expand(-1, self.vocab_size + 1).clone()  # one column more, for the empty ids
         dense.scatter_(1, torch.where(ids < 0, self.vocab_size, ids), logs[:, :-1])
-        return dense[:, :-1]
+        return dense[:, :-1] if self.never is None else dense[:, :-1].index_fill(1, self.never, -torch.inf)
 
     def __len__(self) -> int:
         return self.positions

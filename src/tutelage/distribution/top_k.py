@@ -26,15 +26,22 @@ class TopK(Distribution):
         log_probs_kept: their natural log-probabilities ``[N, k]``, not renormalised.
         vocabulary: number of tokens, ``V``.
         log_tail: natural log of the mass of the rest ``[N]``; None derives it from the kept ones.
+        never: ids ``[m]`` that are not tokens, or None; the rest is not about them.
     """
 
     ids: Tensor
     log_probs_kept: Tensor
     vocabulary: int
     log_tail: Tensor | None = None
+    never: Tensor | None = None
 
     def __init__(
-        self, ids: Tensor, log_probs: Tensor, vocab_size: int, log_tail: Tensor | None = None
+        self,
+        ids: Tensor,
+        log_probs: Tensor,
+        vocab_size: int,
+        log_tail: Tensor | None = None,
+        never: Tensor | None = None,
     ) -> None:
         _check(ids, log_probs, vocab_size)
         kept = log_probs.masked_fill(ids < 0, -torch.inf)
@@ -45,6 +52,7 @@ class TopK(Distribution):
             ("log_probs_kept", kept),
             ("vocabulary", vocab_size),
             ("log_tail", log_tail),
+            ("never", never),
         ):
             object.__setattr__(self, name, value)
 
@@ -76,7 +84,10 @@ class TopK(Distribution):
         gone = self.ids >= width
         if never is not None:
             gone |= torch.isin(self.ids, never)
-        return TopK(self.ids.masked_fill(gone, -1), self.log_probs_kept, width, self.log_tail)
+        if self.never is not None:
+            never = self.never if never is None else torch.cat([self.never, never])
+            never = never[never < width]
+        return TopK(self.ids.masked_fill(gone, -1), self.log_probs_kept, width, self.log_tail, never)
 
 
 def gold(tokens: Tensor, vocab_size: int, like: Tensor) -> TopK:

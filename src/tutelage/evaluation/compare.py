@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tutelage.distribution import Distribution, Hidden, restricted
+from tutelage.errors import TutelageError
 from tutelage.evaluation.held_out import HeldOut, measure
 from tutelage.evaluation.intervals import Interval, over_rows
 from tutelage.interfaces import Batch, Machine
@@ -60,7 +61,7 @@ def compare(
     max_rows: int = 100,
     prompt: str | None = None,
     completion: str | None = None,
-    max_length: int = 512,
+    max_length: int | None = None,
 ) -> Comparison:
     """Measure students on held-out text: nats per token, and how far each is from a teacher.
 
@@ -70,7 +71,7 @@ def compare(
         teacher: a model to compare with as well.
         max_rows: rows that are used, from the beginning.
         prompt, completion: how they are made of other columns.
-        max_length: tokens in a row at most.
+        max_length: tokens in a row at most; None takes what all the models can, up to 512.
 
     Raises:
         TutelageError: a model or the text cannot be used.
@@ -78,17 +79,18 @@ def compare(
     """
     machine = Machine("cuda" if torch.cuda.is_available() else "cpu")
     told = None if teacher is None else load_model(teacher, machine=machine)
+    opened = {name: load_model(name, machine=machine) for name in students}
+    length = fitting_length(max_length, [*opened.values(), *([told] if told else [])])
     found: dict[str, HeldOut] = {}
     first: LanguageModel | None = None
     batches: list[Batch] = []
     source = data
-    for name in students:
-        student = load_model(name, machine=machine)
+    for name, student in opened.items():
         if first is None:
             first = student
             rows = read_rows(data, max_rows=max_rows)
             source = f"{data} ({rows.found})"
-            examples = examples_of(rows, student.tokenizer, Layout(prompt, completion, max_length)).examples
+            examples = examples_of(rows, student.tokenizer, Layout(prompt, completion, length)).examples
             batches = [
                 collate(examples[i : i + ROWS_IN_A_BATCH], student.pad_id).to(machine.device)
                 for i in range(0, len(examples), ROWS_IN_A_BATCH)
@@ -109,6 +111,27 @@ def compare(
             name: over_rows(held.sums["student_nats"] - reference.sums["student_nats"], held.tokens)
             for name, held in list(found.items())[1:]
         },
+    )
+
+
+def fitting_length(asked: int | None, models: Sequence[LanguageModel]) -> int:
+    """Tokens in a row that all models take: what was asked for, or up to 512.
+
+    Raises:
+        TutelageError: a model takes fewer than were asked for.
+    """
+    for model in models:
+        if asked is not None and model.longest is not None and asked > model.longest:
+            raise too_long(asked, model)
+    return asked or min([512, *(model.longest for model in models if model.longest is not None)])
+
+
+def too_long(length: int, model: LanguageModel) -> TutelageError:
+    """The error for rows that are longer than a model's positions."""
+    return TutelageError(
+        f"rows of {length} tokens for '{model.name}', which has {model.longest} positions",
+        expected=f"rows of at most {model.longest} tokens",
+        fix=f"write `max_length: {model.longest}`, or less",
     )
 
 

@@ -1,10 +1,11 @@
 """Recipes: a run or a study in YAML, read strictly, without loading a model or importing torch.
 
->>> from tutelage.recipes import from_dict
->>> from_dict({"out": "runs/x", "sudent": "gpt2"})
-Traceback (most recent call last):
-    ...
-tutelage.errors.Several: ...
+>>> from tutelage.recipes import load
+>>> recipe = load("demo", ["training.max_steps=5"])
+>>> recipe.sentence()["divergence"]
+'cross-entropy, forward KL or Jensen-Shannon'
+>>> len(recipe.runs())
+9
 
 What the keys mean is in `reference`; what arms and ``key=value`` words change, in
 `tutelage.recipes.overlay`; where a relative path is looked for, in `tutelage.recipes.places`.

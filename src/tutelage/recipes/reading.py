@@ -136,7 +136,16 @@ class Reader:
     def training(self, node: Node) -> Training | None:
         """How long and how fast; see `Training`."""
         given = self._record(node, "training", TRAINING)
-        return Training(**given) if given is not None else None
+        if given is None:
+            return None
+        if given["lr_scheduler_type"] == "constant" and (given["warmup_steps"] or given["warmup_ratio"]):
+            self.faults.add(
+                node.value["lr_scheduler_type"].spot,
+                "a `constant` rate has no warm-up",
+                expected="`constant_with_warmup`, or no `warmup_steps` and no `warmup_ratio`",
+                fix="write `lr_scheduler_type: constant_with_warmup`",
+            )
+        return Training(**given)
 
     def evaluation(self, node: Node) -> Evaluation | None:
         """What is measured on held-out text; see `Evaluation`."""

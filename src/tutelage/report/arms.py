@@ -40,8 +40,9 @@ class MetricTable:
 
 
 def tables(results: Results) -> tuple[MetricTable, ...]:
-    """One table a metric, the known metrics first."""
+    """One table a metric, the known metrics first. The teacher's own nats are a row, not a table."""
     names = list(dict.fromkeys(name for arm in results.arms for name in arm.numbers))
+    names = [name for name in names if name != "teacher_nats"]
     names.sort(key=lambda name: list(METRICS).index(name) if name in METRICS else len(METRICS))
     return tuple(_table(results, name) for name in names)
 
@@ -103,7 +104,9 @@ def _badge(comparison: Comparison, arm: Arm, best: bool) -> str:
     if d is not None and better and arm.name not in (UNTOUCHED, comparison.results.compared_with):
         resolved = f"than {comparison.control}"
         words.append(
-            {
+            "no interval"
+            if d.low is None or d.high is None
+            else {
                 "better": f"better {resolved}",
                 "worse": f"worse {resolved}",
                 "small": "below the noise floor",

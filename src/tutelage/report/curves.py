@@ -83,13 +83,13 @@ def _measured(found: Findings, curve: str, name: str, named: Mapping[str, str]) 
         Panel("The whole run.", line_chart(lines, levels, title=title, description=told, digits=digits))
     ]
     late = _second_half(lines)
-    if late:
-        near, left_out = _near(late, levels)
-        caption = "The second half, on a scale of its own."
+    near, left_out = _near(late or lines, levels)
+    if late or left_out:
+        caption = f"{'The second half' if late else 'The same, closer'}, on a scale of its own."
         if left_out:
-            told_out = [f"{level.name} {Style(digits).value(level.value)}" for level in left_out]
-            caption += f" Outside the frame: {', '.join(told_out)}."
-        chart = line_chart(late, near, title=f"{title}, second half", description=told, digits=digits)
+            names = [f"{level.name} {Style(digits).value(level.value)}" for level in left_out]
+            caption += f" Outside the frame: {', '.join(names)}."
+        chart = line_chart(late or lines, near, title=f"{title}, closer", description=told, digits=digits)
         panels.append(Panel(caption, chart))
     header, rows = _numbers(lines, digits)
     return Figure(title, metric(name).hint, tuple(panels), header, rows)

@@ -116,8 +116,8 @@ def _facts(found: Findings) -> list[str]:
 
 
 def _continued(prompt: Prompted) -> list[tuple[str, str, str]]:
-    """Writer, prompt and continuation; a text that begins with its prompt is split after it."""
-    return [(text.writer, prompt.prompt, text.text.removeprefix(prompt.prompt)) for text in prompt.texts]
+    """Writer, prompt and what was written after it."""
+    return [(text.writer, prompt.prompt, text.text) for text in prompt.texts]
 
 
 def _provenance(run: RunFile) -> list[tuple[str, str]]:

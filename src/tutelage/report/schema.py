@@ -151,6 +151,7 @@ class Difference(Stored):
     low: Number = None
     high: Number = None
     confidence: float = 0.95
+    seeds: int | None = None
 
     @property
     def leaves_out_zero(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.report.schema import Arm, Difference, Results
+from tutelage.report.schema import Difference, Results
 from tutelage.report.wording import METRICS, metric, style_of
 
 UNTOUCHED = "untouched"
@@ -37,7 +37,11 @@ def verdict(results: Results | None) -> Verdict:
     """
     if results is None or not results.arms:
         return Verdict("open", "No result yet: this run has not been measured on held-out text.")
-    compared = [d for d in results.differences if d.arm not in (UNTOUCHED, results.compared_with)]
+    # To be better than no training at all is no answer, so the untouched student is no control arm.
+    controlled = results.compared_with != UNTOUCHED
+    compared = [
+        d for d in results.differences if controlled and d.arm not in (UNTOUCHED, results.compared_with)
+    ]
     name = next((name for name in METRICS if any(d.metric == name for d in compared)), None)
     if name is None:
         return _alone(results)
@@ -102,7 +106,8 @@ class Comparison:
 
     def evidence(self, d: Difference) -> str:
         """The interval, or why there is none, and what it rests on."""
-        seeds = min((len(a.finite(self.name)) for a in self._pair(d.arm)), default=0)
+        pair = [arm for arm in self.results.arms if arm.name in (d.arm, self.control)]
+        seeds = d.seeds or min((len(arm.finite(self.name)) for arm in pair), default=0)
         if d.low is None or d.high is None:
             return "one seed, so no interval" if seeds < 2 else "no interval"
         ends = f"{self.style.signed(d.low)} to {self.style.signed(d.high)}"
@@ -134,9 +139,6 @@ class Comparison:
                 "comparison; nothing corrects for having looked at several."
             )
         return said
-
-    def _pair(self, arm: str) -> list[Arm]:
-        return [a for a in self.results.arms if a.name in (arm, self.control)]
 
 
 def _alone(results: Results) -> Verdict:

@@ -12,6 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from tutelage.run.checkpoint import write_text
+
 Track = Callable[[Mapping[str, float], int], None]
 
 
@@ -126,7 +128,7 @@ class Metrics:
                     kept.append(line)
             except (ValueError, KeyError, TypeError):
                 continue
-        self.path.write_text("".join(f"{line}\n" for line in kept))
+        write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def say(self, line: str) -> None:
         """One plain line for people, on standard error."""

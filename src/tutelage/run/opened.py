@@ -14,6 +14,7 @@ from tutelage.distribution import Distribution
 from tutelage.divergences import TABLE as DIVERGENCES
 from tutelage.errors import NotShared, TutelageError
 from tutelage.estimators import TABLE as ESTIMATORS
+from tutelage.evaluation.compare import too_long
 from tutelage.interfaces import Batch, Constraint, Machine, Teacher
 from tutelage.models import LanguageModel, Shared, load_model, new_model, prove_head, prove_shared
 from tutelage.recipes import Recipe, SamplesWord, TeacherWord
@@ -135,8 +136,22 @@ def open_words(recipe: Recipe, shelf: Shelf) -> None:
     """
     student = shelf.student(recipe, recipe.seed)
     teacher = shelf.teacher(recipe.teacher) if recipe.needs_teacher else None
-    only_shared(shelf.samples(recipe.samples, student), meeting(student, teacher), student)
+    samples = shelf.samples(recipe.samples, student)
+    only_shared(samples, meeting(student, teacher), student)
+    fits(samples, student, teacher)
     shelf.held_out(recipe, student)
+
+
+def fits(samples: Any, student: LanguageModel, teacher: Teacher | None) -> None:
+    """Refuse rows that are longer than the positions of a model.
+
+    Raises:
+        TutelageError: a row is too long for the student or the teacher.
+    """
+    longest = max(len(example.tokens) for example in samples.examples)
+    for model in (student, getattr(teacher, "loaded", None)):
+        if model is not None and model.longest is not None and longest > model.longest:
+            raise too_long(longest, model)
 
 
 def only_shared(samples: Any, shared: Shared, student: LanguageModel) -> None:

@@ -117,7 +117,7 @@ def _found(out: Path, recipe: Recipe) -> dict[str, Any]:
                 fix="choose another folder with `out=...`, or remove this one",
             )
         return record
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.name != ".run.json.writing" for path in out.iterdir())):
         raise TutelageError(
             f"{out}: is not empty (or not a folder) and holds no run",
             expected="a new or empty folder, or the folder of this run",

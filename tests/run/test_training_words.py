@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_runs import lines
 
-from conftest import lines
 from tutelage.errors import TutelageError
 from tutelage.recipes import load
 from tutelage.run import distil
@@ -115,3 +115,12 @@ def test_a_study_compares_its_arms_with_the_control(recipe_file: Path, tmp_path:
     assert sum(token["counted"] for token in heat["tokens"]) == sum(
         "nats" in token for token in heat["tokens"]
     )
+
+
+def test_rows_longer_than_a_models_positions_are_refused_before_anything_is_written(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    """The models here have 128 positions; the message says so, and the folder is not taken."""
+    with pytest.raises(TutelageError, match="which has 128 positions"):
+        run(recipe_file, tmp_path / "out", "samples.max_length=200")
+    assert not (tmp_path / "out").exists()
