@@ -15,6 +15,7 @@ from strategies import KINDS, Maker, label, settings_claiming
 from tutelage.distribution import (
     Dense,
     Distribution,
+    Hidden,
     TopK,
     interpolated,
     mixed,
@@ -128,7 +129,7 @@ def test_operations_are_what_their_formulas_say(seed: int, vocab: int) -> None:
 def test_on_kept_columns_an_operation_is_the_same_formula_on_the_coarse_rows(seed: int, vocab: int) -> None:
     """Where a member kept k tokens, all are brought onto those and the rest; then the formula holds there."""
     m = Maker(4, vocab, seed)
-    kept, full = m.top_k("k"), m.dense("d")
+    kept, full = m.top_k("k"), m.hidden("h")  # its logits are not normalised
     _, lk = kept.on_support()
     ld = onto_support(full.log_probs(), kept.ids)
     expected = {
@@ -234,6 +235,10 @@ def test_restricting_is_renormalising(seed: int, vocab: int) -> None:
         assert_close(found, expected.log_softmax(-1), atol=1e-12, rtol=0)
         twice = restricted(restricted(whole, vocab - 1, torch.tensor([0])), vocab - 1, torch.tensor([2]))
         assert_close(twice.log_probs(), found, atol=1e-12, rtol=0)
+    hidden = restricted(restricted(m.hidden("h"), vocab, torch.tensor([0, vocab - 1])), vocab - 1, never)
+    assert isinstance(hidden, Hidden)
+    assert hidden.never is not None
+    assert hidden.never.tolist() == [0, 2]  # an id that was cut away need not be named
 
 
 @given(seed=SEEDS, vocab=SIZES)
