@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from tutelage.numerics import RunningNormaliser, log_one_minus_exp, masked_mean, mixture, times_log
+from tutelage.numerics import RunningNormaliser, log_one_minus_exp, mixture, times_log
 
 INF = math.inf
 PROBABILITIES = st.floats(0, 1)
@@ -114,10 +114,3 @@ def test_a_normaliser_leaves_its_tiles_as_they_were() -> None:
     with_scratch.add(tile, scratch)
     assert torch.equal(tile, kept)
     assert torch.equal(plain.value(), with_scratch.value())
-
-
-def test_a_masked_mean_looks_only_where_the_mask_is_true() -> None:
-    """Whatever stands elsewhere, also NaN; and nothing counted is 0."""
-    values, mask = torch.tensor([1.0, math.nan, 4.0]), torch.tensor([True, False, True])
-    assert float(masked_mean(values, mask)) == 2.5
-    assert float(masked_mean(values, torch.zeros(3, dtype=torch.bool))) == 0

@@ -1,4 +1,4 @@
-"""Edge conventions in one place: 0 log 0, the log of a mixture, running normalisers, means.
+"""Edge conventions in one place: 0 log 0, the log of a mixture, running normalisers.
 
 Natural logarithms throughout; ``-inf`` says "never". Nothing here turns a NaN that came in into a number.
 """
@@ -60,8 +60,3 @@ class RunningNormaliser:
     def value(self) -> Tensor:
         """The normaliser ``[n]`` of everything taken in so far; ``-inf`` where all was "never"."""
         return self._highest + self._sum.log()
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values`` where ``mask`` is true; 0 where it never is."""
-    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -168,15 +169,21 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch):
         answered(["list"])
 
 
-def test_ctrl_c_ends_with_130_and_says_how_to_go_on(monkeypatch, capsys):
-    """The same command resumes."""
-
-    def stopped(path, words):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("tutelage.cli.verbs.load", stopped)
-    assert answered(["run", "my recipe.yaml", "training.max_steps=5"]) == 130
-    assert "tutelage run 'my recipe.yaml' training.max_steps=5" in capsys.readouterr().err
+@pytest.mark.slow
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path):
+    """A real run is interrupted while it trains; the same command resumes."""
+    words = ["run", "demo", "out=my run", "training.max_steps=500", "seeds=[0]"]
+    command = [sys.executable, "-m", "tutelage", *words]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if " step " in line:
+                process.send_signal(signal.SIGINT)
+                break
+        told = process.stderr.read()
+        assert process.wait(timeout=60) == 130
+    assert "tutelage run demo 'out=my run'" in told
+    assert "Traceback" not in told
 
 
 def test_a_reader_who_has_read_enough_is_no_error():

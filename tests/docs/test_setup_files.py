@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import stat
 import subprocess
@@ -28,6 +29,21 @@ def test_constraints_pin_every_direct_dependency_once():
     extras = PROJECT["project"]["optional-dependencies"].values()
     wanted = [*PROJECT["project"]["dependencies"], *(one for extra in extras for one in extra)]
     assert {name_of(one) for one in wanted} - {"tutelage"} <= set(pinned)
+
+
+def test_what_the_package_imports_is_what_it_depends_on():
+    """A user installs no development extra: every library that src imports is a plain dependency."""
+    imported = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.partition(".")[0])
+    installed_as = {"yaml": "pyyaml"}
+    libraries = imported - sys.stdlib_module_names - {"tutelage"}
+    wanted = {name_of(one) for one in PROJECT["project"]["dependencies"]}
+    assert {installed_as.get(name, name.replace("_", "-")) for name in libraries} <= wanted
 
 
 def test_there_is_no_lock_file():

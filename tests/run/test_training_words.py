@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,26 @@ def test_rows_longer_than_a_models_positions_are_refused_before_anything_is_writ
     with pytest.raises(TutelageError, match="which has 128 positions"):
         run(recipe_file, tmp_path / "out", "samples.max_length=200")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("divergence={kind: jensen_shannon, beta: 3}", r"divergence.*: beta is 3"),
+        ("samples.max_length=200", r"which has 128 positions"),
+    ],
+)
+def test_what_is_found_while_opening_names_the_place_in_the_recipe(
+    recipe_file: Path, tmp_path: Path, word: str, told: str
+) -> None:
+    """The recipe's line, or the word on the command line, stands in front."""
+    with pytest.raises(TutelageError) as caught:
+        run(recipe_file, tmp_path / "out", word)
+    assert re.search(told, caught.value.problem)
+    assert caught.value.problem.startswith((str(recipe_file), recipe_file.name, word.partition("=")[0]))
+
+
+def test_a_tracker_that_is_not_installed_is_named(recipe_file: Path, tmp_path: Path) -> None:
+    """Asked for and left out in silence would be a flag that is ignored."""
+    with pytest.raises(TutelageError, match="'dvclive' is not installed"):
+        run(recipe_file, tmp_path / "out", "training.report_to=dvclive")

@@ -17,7 +17,7 @@ from tutelage.interfaces import Batch, Teacher
 from tutelage.models import LanguageModel
 from tutelage.recipes import Recipe
 from tutelage.run.learner import Learner, recompute_activations
-from tutelage.run.opened import Shelf, estimator_of, fits, meeting, only_shared, try_objective
+from tutelage.run.opened import Shelf, estimator_of, meeting, open_words, try_objective
 from tutelage.run.single import Job, Probe
 from tutelage.run.study import make_accelerator
 from tutelage.text import show
@@ -78,12 +78,11 @@ def check(recipe: Recipe) -> CheckResult:
     try_objective(single)
     accelerator = make_accelerator(recipe)
     shelf = Shelf(accelerator)
+    open_words(single, shelf)
     student = shelf.student(single, single.seed)
     teacher = shelf.teacher(single.teacher) if single.needs_teacher else None
     samples = shelf.samples(single.samples, student)
     shared = meeting(student, teacher)
-    only_shared(samples, shared, student)
-    fits(samples, student, teacher)
     findings = {"text": f"{samples.source.found}; {samples.said}", "vocabulary": shared.said}
     findings |= _templates(student, teacher)
     probe = Probe(Job("check", single.seed, single, Path(recipe.out)), shelf, student, accelerator)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +72,6 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
     rate = learning_rates(optimizer, training, words.steps)
     begun = _resume(words, folder, optimizer, metrics)
     wrapped, stepper = accelerator.prepare(learner, optimizer)
-    clock = time.monotonic()
     for step in range(begun, words.steps):
         for group in optimizer.param_groups:
             group["lr"] = rate(step)
@@ -101,7 +99,6 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
             metrics.evaluation(done, probe())
         if done % training.save_steps == 0 or done == words.steps:
             _save(words, folder, optimizer, metrics, done, accelerator)
-    metrics.seconds = time.monotonic() - clock
     return begun
 
 

@@ -48,7 +48,6 @@ class Metrics:
         self.label = label
         self.quiet = quiet
         self.counted = 0
-        self.seconds = 0.0
         self._track = track
         self._began = time.monotonic()
         self._since = self._began

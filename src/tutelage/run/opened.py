@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from tutelage.constraints import TABLE as CONSTRAINTS
 from tutelage.distribution import Distribution
 from tutelage.divergences import TABLE as DIVERGENCES
-from tutelage.errors import NotShared, TutelageError
+from tutelage.errors import NotShared
 from tutelage.estimators import TABLE as ESTIMATORS
 from tutelage.evaluation.compare import too_long
 from tutelage.interfaces import Batch, Constraint, Machine, Teacher
@@ -134,12 +134,17 @@ def open_words(recipe: Recipe, shelf: Shelf) -> None:
     Raises:
         TutelageError: a model or the text cannot be used, or student and teacher do not meet.
     """
-    student = shelf.student(recipe, recipe.seed)
-    teacher = shelf.teacher(recipe.teacher) if recipe.needs_teacher else None
-    samples = shelf.samples(recipe.samples, student)
-    only_shared(samples, meeting(student, teacher), student)
-    fits(samples, student, teacher)
-    shelf.held_out(recipe, student)
+    with recipe.blaming("student"):
+        student = shelf.student(recipe, recipe.seed)
+    with recipe.blaming("teacher"):
+        teacher = shelf.teacher(recipe.teacher) if recipe.needs_teacher else None
+        shared = meeting(student, teacher)
+    with recipe.blaming("samples"):
+        samples = shelf.samples(recipe.samples, student)
+        only_shared(samples, shared, student)
+        fits(samples, student, teacher)
+    with recipe.blaming("evaluation"):
+        shelf.held_out(recipe, student)
 
 
 def fits(samples: Any, student: LanguageModel, teacher: Teacher | None) -> None:
@@ -176,15 +181,9 @@ def only_shared(samples: Any, shared: Shared, student: LanguageModel) -> None:
 def try_objective(recipe: Recipe) -> None:
     """Evaluate every term once on two tiny rows, so that a bad option fails in the first second."""
     from_two = torch.tensor([[0.5, 0.5]]).log()
-    for term in recipe.objective:
-        try:
+    for number, term in enumerate(recipe.objective):
+        with recipe.blaming(f"objective.{number}"):
             DIVERGENCES.load(term.divergence)(from_two, from_two, **term.options)
-        except TypeError as error:
-            raise TutelageError(
-                f"{term.divergence}: {error}",
-                expected="options that the divergence has",
-                fix="`tutelage list divergences` explains each",
-            ) from error
 
 
 def _described(value: Any) -> Any:

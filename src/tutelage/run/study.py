@@ -7,6 +7,7 @@ own and is skipped when it is complete, so a killed study goes on where it was.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import time
@@ -18,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import ProjectConfiguration
 
-from tutelage.errors import TutelageError
+from tutelage.errors import MissingExtra, TutelageError
 from tutelage.recipes import Recipe
 from tutelage.run import provenance
 from tutelage.run.checkpoint import write_text
@@ -48,6 +49,8 @@ def distil(recipe: Recipe, *, command: str = "") -> Path:
     accelerator = make_accelerator(recipe)
     began = time.monotonic()
     record = _found(out, recipe)
+    if "finished" in record and all(job.done for job in jobs_of(recipe)):
+        return out
     accelerator.wait_for_everyone()  # nobody writes the record before all have looked for it
     shelf = Shelf(accelerator)
     jobs = jobs_of(recipe)
@@ -73,15 +76,16 @@ def distil(recipe: Recipe, *, command: str = "") -> Path:
 def jobs_of(recipe: Recipe) -> list[Job]:
     """All (arm, seed) runs of a recipe with their folders."""
     reference = recipe.teacher
-    jobs = []
-    for arm, seed, single in recipe.runs():
-        jobs.append(Job(arm, seed, single, Path(single.out), reference))
-    return jobs
+    return [Job(arm, seed, single, Path(single.out), reference) for arm, seed, single in recipe.runs()]
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
     """Processes, device and precision of a run; one thread a core and no more."""
     training = recipe.training
+    for tracker in training.report_to:
+        # Accelerate leaves a tracker out without a word when its library is missing.
+        if importlib.util.find_spec(tracker) is None:
+            raise MissingExtra(tracker, "trackers")
     if not torch.cuda.is_available():
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         threads = os.environ.get("OMP_NUM_THREADS")

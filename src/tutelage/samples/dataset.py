@@ -66,7 +66,7 @@ class OpenDataset:
         said: what became of the rows, for people: how many, how many cut or dropped.
         shuffle: whether the order is drawn.
         pad_id: token id that fills short rows up.
-        seed, rows_per_step, parts, part: how this process's share is cut; see `shared_out`.
+        seed, micro_rows, micro_steps, processes, process: this process's share; see `shared_out`.
     """
 
     examples: tuple[Example, ...]
