@@ -8,19 +8,19 @@ For every vocabulary it times, interleaved and several times over:
     gradients of the student's hidden states and output layer, in the faster of two forms (slices of the
     vocabulary with all rows; chunks of rows with the whole vocabulary);
 (b) `tutelage.loss` forward and backward, for each divergence;
-(c) the dense way: all log-probabilities at once, gradient by autograd (for one divergence each run).
+(c) the dense way: all log-probabilities at once, gradient by autograd, for two divergences.
 
-Peak memory is what torch's allocator and malloc held beyond the inputs, read from the process's
-resident set in a child process a measurement. Ratios are of medians.
+Peak memory is the peak of the resident set beyond the inputs (Linux's VmHWM), in a child process a
+measurement; it holds the gradient of the output layer, which every way has to make. Ratios are of medians.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -37,6 +37,7 @@ STUDENT_WIDTH = 768
 TEACHER_WIDTH = 1024
 
 
+@functools.lru_cache(maxsize=1)
 def inputs(rows: int, vocab: int) -> tuple[torch.Tensor, torch.Tensor, Hidden]:
     """Hidden states and heads as wide as GPT-2's small and medium model."""
     torch.manual_seed(0)
@@ -117,9 +118,18 @@ def peak_mib(what: tuple[Any, ...]) -> float:
 
 def _peak(what: tuple[Any, ...]) -> float:
     run = make(what)
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    # Not getrusage: its maximum is handed down from the process that started this one.
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    before = _resident("VmRSS")
     run()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before / 2**20
+    return _resident("VmHWM") - before
+
+
+def _resident(name: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    raise LookupError(name)
 
 
 def seconds(run: Callable[[], None]) -> float:
@@ -138,12 +148,13 @@ def compare(rows: int, vocab: int, divergences: list[str], repeats: int, with_de
     if with_dense:
         contestants["dense forward_kl"] = ("dense", rows, vocab, "forward_kl")
         contestants["dense jensen_shannon"] = ("dense", rows, vocab, "jensen_shannon")
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for name, what in contestants.items():
-        run = make(what)
+    runs = {name: make(what) for name, what in contestants.items()}
+    for run in runs.values():
         run()
-        times[name] += [seconds(run) for _ in range(repeats)]
-        del run
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            times[name].append(seconds(run))
     medians = {name: statistics.median(values) for name, values in times.items()}
     limit = min(medians["products by vocabulary"], medians["products by rows"])
     return {

@@ -170,7 +170,9 @@ class _Evaluation(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        return (*(None if g is None else g * grad for g in ctx.saved_tensors), *[None] * 4)
+        # A copy of the output layer's gradient costs more than it looks: the usual factor is 1.
+        plain = bool(grad == 1)
+        return (*(g if g is None or plain else g * grad for g in ctx.saved_tensors), *[None] * 4)
 
 
 class _Walk:
@@ -183,7 +185,9 @@ class _Walk:
         new = self.workspace.empty
         hidden, weight, bias = wanted
         self.grad_hidden = torch.zeros_like(student.hidden) if hidden else None
-        self.grad_weight = new(*student.weight.shape).zero_() if weight else None
+        # Written whole by the first chunk, so it need not be zeroed.
+        self.grad_weight = new(*student.weight.shape) if weight else None
+        self.untouched = True
         self.grad_bias = new(student.vocab_size).zero_() if bias and student.bias is not None else None
         self.backward = hidden or weight or bias
         self.values = [new(student.positions).zero_() for _ in terms]
@@ -192,6 +196,8 @@ class _Walk:
     @property
     def gradients(self) -> list[Tensor | None]:
         """By hidden states, weight and bias, in the types of these."""
+        if self.untouched and self.grad_weight is not None:
+            self.grad_weight.zero_()
         pairs = zip(
             (self.grad_hidden, self.grad_weight, self.grad_bias),
             (self.student.hidden, self.student.weight, self.student.bias),
@@ -314,9 +320,11 @@ class _Walk:
             if back is not None:
                 back.addmm_(part.T, student.weight[tokens].detach().to(part.dtype))
             if self.grad_weight is not None:
-                self.grad_weight[tokens].addmm_(part, opened.states)
+                # beta 0 does not read what is there, not even a NaN.
+                self.grad_weight[tokens].addmm_(part, opened.states, beta=0 if self.untouched else 1)
             if self.grad_bias is not None:
                 self.grad_bias[tokens] += part.sum(1)
+        self.untouched = False
         if back is not None and self.grad_hidden is not None:
             self.grad_hidden[rows] = back.to(self.grad_hidden.dtype)
 
