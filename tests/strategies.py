@@ -23,7 +23,9 @@ from tutelage.distribution import (
     Distribution,
     Hidden,
     OfStudent,
+    Sampled,
     TopK,
+    drawn,
     gold,
     interpolated,
     mixed,
@@ -198,6 +200,18 @@ def _routed(m: Maker) -> Tensor:
     return weights
 
 
+def _with_tail(m: Maker, tail: Any) -> TopK:
+    whole = m.top_k("k")
+    return TopK(whole.ids, whole.log_probs_kept, m.vocab, whole.log_tail, tail=tail)
+
+
+def _drawn(m: Maker, power: float) -> Sampled:
+    # Never the two ids that one of the `HEADS` has no token for: such a draw could not be restricted.
+    logs = m.full("f").logs.clone()
+    logs[:, [0, m.vocab - 2]] = -math.inf
+    return drawn(Dense(logs), 4, torch.Generator().manual_seed(m.seed), power=power)
+
+
 HIDDEN: dict[str, Callable[[Maker], Hidden]] = {
     "hidden": lambda m: m.hidden("h"),
     "hidden, bias, scale and softcap": lambda m: m.hidden(
@@ -213,6 +227,7 @@ KINDS: dict[str, Callable[[Maker], Distribution]] = {
     "top k, some empty": _ragged,
     "top k and nothing else": _all_kept_is_all,
     "top k that is all": lambda m: m.top_k("k", m.vocab),
+    "top k, taken for all": lambda m: _with_tail(m, "renormalise"),
     "gold": _gold,
     "tempered hidden": lambda m: tempered(m.hidden("h"), 2.5),
     "tempered top k": lambda m: tempered(m.top_k("k"), 0.6),
@@ -248,6 +263,13 @@ KINDS: dict[str, Callable[[Maker], Distribution]] = {
     ),
 }
 """Every kind of distribution and every operation over them, made from a `Maker`."""
+
+PARTIAL: dict[str, Callable[[Maker], Distribution]] = {
+    "drawn": lambda m: _drawn(m, 1.0),
+    "drawn from a flatter one": lambda m: _drawn(m, 0.5),
+    "top k, the rest dropped": lambda m: _with_tail(m, "drop"),
+}
+"""Kinds of which only some tokens are known: they can be compared with, and nothing else."""
 
 HEADS: dict[str, Callable[[Maker], dict[str, Any]]] = {
     "plain": lambda m: {},

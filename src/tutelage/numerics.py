@@ -14,8 +14,17 @@ def times_log(p: Tensor, log_x: Tensor) -> Tensor:
 
     The gradient is zero where ``p`` is zero, so that a token nobody ever says moves nothing.
     """
+    if _is_plain(log_x):
+        return p * log_x
     never = p == 0
     return (p * log_x.masked_fill(never, 0.0)).masked_fill(never, 0.0)
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether all numbers are finite, where looking costs less than masking: on a CPU, outside autograd."""
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.requires_grad:
+        return False
+    return math.isfinite(float(x.detach().sum()))
 
 
 def mixture(a: Tensor, b: Tensor, *, weight: float) -> Tensor:
@@ -60,3 +69,30 @@ class RunningNormaliser:
     def value(self) -> Tensor:
         """The normaliser ``[n]`` of everything taken in so far; ``-inf`` where all was "never"."""
         return self._highest + self._sum.log()
+
+
+class RunningTopK:
+    """The k largest logs over the vocabulary and their tokens, gathered tile by tile.
+
+    Args:
+        k: how many.
+        n: number of positions of the chunk.
+        like: a tensor that gives device and floating-point type.
+    """
+
+    def __init__(self, k: int, n: int, like: Tensor) -> None:
+        self._k = k
+        self._logs = torch.full((0, n), -torch.inf, dtype=like.dtype, device=like.device)
+        self._ids = torch.zeros((0, n), dtype=torch.long, device=like.device)
+
+    def add(self, tile: Tensor, start: int) -> None:
+        """Take in a tile ``[v, n]`` of the tokens from ``start`` on."""
+        logs, at = tile.topk(min(self._k, len(tile)), 0)
+        logs = torch.cat([self._logs, logs])
+        ids = torch.cat([self._ids, at + start])
+        self._logs, best = logs.topk(min(self._k, len(logs)), 0)
+        self._ids = ids.gather(0, best)
+
+    def value(self) -> tuple[Tensor, Tensor]:
+        """Logs and tokens ``[k, n]``, the largest first."""
+        return self._logs, self._ids

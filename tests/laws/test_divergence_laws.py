@@ -80,6 +80,19 @@ def test_the_slope_gives_the_gradient_that_autograd_finds(
     assert abs(float(gradient.sum())) <= 1e-10 * max(1.0, float(slope.abs().sum()))
 
 
+@holds("bounded_by_teacher")
+@given(rows=pairs())
+def test_value_and_slope_are_bounded_by_what_the_teacher_says(
+    name: str, options: dict[str, Any], rows: tuple[Tensor, Tensor]
+) -> None:
+    """|f| <= p (1 + |log p| + |log q|) and |g| <= p: sums over tokens drawn from p vary little."""
+    q, p = rows
+    said = (p > -math.inf) & (q > -math.inf)
+    f, g = TABLE.load(name).density(q, p, **options)
+    assert (f[said].abs() <= (p.exp() * (1 + p.abs() + q.abs()))[said] + 1e-12).all()
+    assert (g.abs() <= p.exp() * (1 + 1e-9)).all()
+
+
 @holds("relabelling")
 @given(rows=pairs())
 def test_relabelling_tokens_changes_nothing(

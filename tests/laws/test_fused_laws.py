@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from strategies import HEADS, KINDS, TRAINABLE, Maker, choices, gradients, meeting, student
+from strategies import HEADS, KINDS, PARTIAL, TRAINABLE, Maker, choices, gradients, meeting, student
 from tutelage.distribution import Hidden
 from tutelage.divergences import TABLE
 from tutelage.divergences.fused import Against, evaluate
 from tutelage.divergences.plain import plain_loss
+from tutelage.errors import TutelageError
+
+EVERY = KINDS | PARTIAL
 
 
 def compared(
@@ -29,7 +33,7 @@ def compared(
 ) -> None:
     """Values of all positions, and gradients of a weighted sum of the finite ones, fused and plain."""
     learner = student(m, head)
-    teacher, divergence = meeting(KINDS[kind](m), learner), TABLE.load(name)
+    teacher, divergence = meeting(EVERY[kind](m), learner), TABLE.load(name)
     by_hand = plain_loss(learner, teacher, divergence, temperature=temperature, **options)
     finite = by_hand.detach().isfinite()
     weights = torch.where(finite, m.normal("weights", m.n), 0.0)
@@ -51,7 +55,7 @@ def compared(
 def slow_gradients(m: Maker, head: str, kind: str, term: Against) -> list[torch.Tensor]:
     """Autograd through the twin, on the positions of the term alone."""
     learner = student(m, head)
-    teacher = meeting(KINDS[kind](m), learner)
+    teacher = meeting(EVERY[kind](m), learner)
     counts = term.weights != 0  # an infinite value elsewhere must not reach the gradient
     values = plain_loss(
         learner, teacher, term.divergence, mask=counts, temperature=term.temperature, **term.options
@@ -83,6 +87,56 @@ def test_value_and_gradients_equal_the_plain_twin(
     """Nats of every position, and gradients by hidden states, weight and bias, in float64."""
     options = data.draw(st.sampled_from(choices(name)), label="options")
     compared(Maker(5, vocab, seed), kind, head, name, temperature, chunk_rows, options)
+
+
+@pytest.mark.parametrize("kind", PARTIAL)
+@pytest.mark.parametrize("name", TRAINABLE)
+@given(
+    seed=st.integers(0, 10_000), vocab=st.integers(6, 9), head=st.sampled_from(list(HEADS)), data=st.data()
+)
+@settings(max_examples=10)
+def test_kinds_of_which_some_tokens_are_known_equal_the_plain_twin(
+    name: str, kind: str, seed: int, vocab: int, head: str, data: st.DataObject
+) -> None:
+    """Values and gradients are the weighted sum over the known tokens, or the divergence is refused."""
+    options = data.draw(st.sampled_from(choices(name)), label="options")
+    needs = PARTIAL[kind](Maker(1, vocab, 0)).needs
+    if needs is None or needs in TABLE[name].laws:
+        compared(Maker(5, vocab, seed), kind, head, name, 1.0, None, options)
+        return
+    with pytest.raises(TutelageError, match="no bounded variance"):
+        compared(Maker(5, vocab, seed), kind, head, name, 1.0, None, options)
+
+
+@pytest.mark.parametrize(
+    "kinds", [("hidden", "gold"), ("gold", "top k"), ("top k", "mixed", "gold"), ("drawn", "gold")]
+)
+@given(
+    seed=st.integers(0, 10_000), vocab=st.integers(6, 9), head=st.sampled_from(list(HEADS)), data=st.data()
+)
+@settings(max_examples=10)
+def test_several_terms_at_once_are_the_sum_of_each(
+    kinds: tuple[str, ...], seed: int, vocab: int, head: str, data: st.DataObject
+) -> None:
+    """Terms on several teachers, two on each, with weights of their own, zero at some positions."""
+    m = Maker(5, vocab, seed)
+    learner = student(m, head)
+    terms = []
+    for place, kind in enumerate(kinds):
+        teacher = meeting(EVERY[kind](m), learner)
+        for name in ("forward_kl", "cross_entropy" if teacher.needs else "jensen_shannon"):
+            weights = m.normal(f"{name} {place}", m.n).clamp(min=0)
+            warm = 1.0 if kind in PARTIAL else data.draw(st.sampled_from([1.0, 1.5]))
+            terms.append(Against(TABLE.load(name), teacher, weights, warm))
+    with torch.no_grad():
+        _, values = evaluate(learner, terms)
+    # A position where some value is infinite has no gradient to compare.
+    fit = torch.stack([v.isfinite() for v in values]).all(0)
+    terms = [replace(term, weights=torch.where(fit, term.weights, 0.0)) for term in terms]
+    together = gradients(evaluate(learner, terms)[0], learner)
+    each = [gradients(evaluate(learner, [term])[0], learner) for term in terms]
+    for whole, *parts in zip(together, *each, strict=True):
+        assert_close(whole, torch.stack(parts).sum(0), atol=1e-10, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tutelage.distribution import Distribution, Hidden, OfStudent, TopK, interpolated, mixed, renamed, shifted
-from tutelage.divergences import TABLE, fused
-from tutelage.divergences.fused import Against, evaluate
+from tutelage.divergences import TABLE, walk
+from tutelage.divergences.fused import CHUNK_BYTES, MAX_CHUNK, Against, choose_chunk, evaluate
 
 VOCAB, WIDTH, CHUNK = 2500, 8, 64
 
@@ -33,7 +33,7 @@ class Largest(TorchDispatchMode):
         return result
 
 
-class Noted(fused.Workspace):
+class Noted(walk.Workspace):
     """A workspace that can be asked afterwards how much it held."""
 
     made: list[Noted] = []  # noqa: RUF012
@@ -71,7 +71,7 @@ TEACHERS: dict[str, Callable[[int], Distribution]] = {
 
 def measured(monkeypatch: pytest.MonkeyPatch, n: int, terms: Callable[[int], list[Against]]) -> Largest:
     """Forward and backward at ``n`` positions, watched."""
-    monkeypatch.setattr(fused, "Workspace", Noted)
+    monkeypatch.setattr(walk, "Workspace", Noted)
     Noted.made.clear()
     student = hidden(n, 0)
     student.hidden.requires_grad_()
@@ -111,21 +111,31 @@ def test_no_divergence_makes_a_tensor_of_rows_by_vocabulary(
     assert measured(monkeypatch, 256, one("hidden", name)).elements <= CHUNK * VOCAB
 
 
-def test_more_terms_need_no_more_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Terms are evaluated one after another in the same tiles."""
-    held = []
-    for names in (["forward_kl"], ["forward_kl", "reverse_kl", "total_variation"]):
-        measured(
-            monkeypatch,
-            128,
-            lambda n, names=names: [term for name in names for term in one("hidden", name)(n)],
-        )
-        held.append(Noted.made[0].held())
-    assert held[0] == held[1]
+def test_terms_share_a_teacher_and_more_teachers_need_one_tile_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Terms on one teacher need its tile alone; with others beside it one more, however many there are."""
+
+    def held(teachers: int, names: list[str]) -> int:
+        def terms(n: int) -> list[Against]:
+            told = [hidden(n, k + 1) for k in range(teachers)]
+            weights = torch.full((n,), 1 / n)
+            return [Against(TABLE.load(name), teacher, weights) for teacher in told for name in names]
+
+        measured(monkeypatch, 128, terms)
+        return Noted.made[0].held()
+
+    alone = held(1, ["forward_kl"])
+    assert held(1, ["forward_kl", "reverse_kl", "total_variation"]) == alone
+    assert held(2, ["forward_kl"]) == held(4, ["forward_kl", "reverse_kl"]) == alone + CHUNK * VOCAB
 
 
-def test_without_gradients_no_tile_is_kept_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under `no_grad` weights that could be trained cost neither a tile of slopes nor a gradient."""
+def test_kept_tokens_need_no_tile_of_a_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gold tokens and top-k are compared without a tile beside the student's own."""
+    measured(monkeypatch, 128, one("top k", "jensen_shannon"))
+    assert Noted.made[0].held() < 2 * CHUNK * VOCAB
+
+
+def test_slopes_lie_where_the_teacher_lay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training takes the tiles that evaluating without gradients takes, and not one more."""
     measured(monkeypatch, 128, one("hidden", "forward_kl"))
     training = Noted.made[0]
     Noted.made.clear()
@@ -133,14 +143,14 @@ def test_without_gradients_no_tile_is_kept_for_them(monkeypatch: pytest.MonkeyPa
     student.weight.requires_grad_()
     with torch.no_grad():
         evaluate(student, one("hidden", "forward_kl")(128), chunk_rows=CHUNK)
-    assert Noted.made[0].held() == training.held() - CHUNK * VOCAB
+    assert Noted.made[0].held() == training.held()
 
 
 def test_a_chunk_chosen_for_a_large_vocabulary_keeps_a_tile_bounded() -> None:
     """Left to itself a tile holds 128 MiB in float32, or 64 positions where the vocabulary is huge."""
     for vocab in (32_000, 50_257, 151_936):
-        rows = fused.choose_chunk(vocab, 100_000)
-        assert 64 <= rows <= fused.MAX_CHUNK
-        assert rows * vocab * 4 <= fused.CHUNK_BYTES
-    assert fused.choose_chunk(10_000_000, 5) == 64
-    assert fused.choose_chunk(50, 100) == 100
+        rows = choose_chunk(vocab, 100_000)
+        assert 64 <= rows <= MAX_CHUNK
+        assert rows * vocab * 4 <= CHUNK_BYTES
+    assert choose_chunk(10_000_000, 5) == 64
+    assert choose_chunk(50, 100) == 128

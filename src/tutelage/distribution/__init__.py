@@ -1,8 +1,9 @@
 """The values that flow: what is said at N positions about V tokens, lazily, and operations on it.
 
 Kinds: `Hidden` (hidden states and an output layer), `Dense` (written out), `TopK` (k tokens and the
-mass of the rest), `OfStudent` (the student's own rows). Operations give a distribution back:
-`tempered`, `interpolated`, `shifted`, `mixed`, `product`, `restricted`, `renamed`.
+mass of the rest), `Sampled` (tokens drawn from it), `OfStudent` (the student's own rows). Operations
+give a distribution back: `tempered`, `interpolated`, `shifted`, `mixed`, `product`, `restricted`,
+`renamed`. `kept` and `drawn` make a small one of any.
 
 >>> import torch
 >>> from tutelage.distribution import Dense, mixed
@@ -16,17 +17,21 @@ from tutelage.distribution.dense import Dense
 from tutelage.distribution.hidden import Hidden
 from tutelage.distribution.moved import left_out, renamed, restricted
 from tutelage.distribution.operations import interpolated, mixed, product, shifted, tempered
+from tutelage.distribution.sampled import Sampled, drawn
 from tutelage.distribution.student import OfStudent
-from tutelage.distribution.top_k import TopK, gold
+from tutelage.distribution.top_k import TopK, gold, kept
 
 __all__ = [
     "Dense",
     "Distribution",
     "Hidden",
     "OfStudent",
+    "Sampled",
     "TopK",
+    "drawn",
     "gold",
     "interpolated",
+    "kept",
     "left_out",
     "mixed",
     "product",

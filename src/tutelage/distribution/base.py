@@ -23,10 +23,10 @@ Chunk = slice | Tensor
 """Positions to open: a slice of them, or their indices ``[n]``."""
 
 
-def slices(vocab_size: int) -> Iterator[slice]:
-    """The vocabulary cut into tiles of at most `SLICE` tokens."""
-    for start in range(0, vocab_size, SLICE):
-        yield slice(start, min(start + SLICE, vocab_size))
+def slices(vocab_size: int, step: int = SLICE) -> Iterator[slice]:
+    """The vocabulary cut into tiles of at most ``step`` tokens."""
+    for start in range(0, vocab_size, step):
+        yield slice(start, min(start + step, vocab_size))
 
 
 class Workspace:
@@ -132,7 +132,27 @@ class BucketRows:
         return self._logs
 
 
-OpenRows = FullRows | BucketRows
+class PartialRows:
+    """Opened positions of which only some tokens are known: a weighted sum over those.
+
+    What is compared there is ``sum_i factors_i * f(log q_i, logs_i)`` with the student's own, uncut ``q``.
+
+    Args:
+        ids: known tokens ``[k, n]``, each once a position; -1 marks an empty column.
+        logs: their natural log-probabilities ``[k, n]``, normalised over the whole vocabulary.
+        factors: what each weighs in the sum ``[k, n]``; 0 in empty columns.
+        vocab_size: number of tokens.
+    """
+
+    def __init__(self, ids: Tensor, logs: Tensor, factors: Tensor, vocab_size: int) -> None:
+        self.n = ids.shape[1]
+        self.vocab_size = vocab_size
+        self.ids = ids
+        self.logs = logs
+        self.factors = factors
+
+
+OpenRows = FullRows | BucketRows | PartialRows
 
 
 class Distribution(ABC):
@@ -140,9 +160,12 @@ class Distribution(ABC):
 
     Attributes:
         never: ids ``[m]`` that are not tokens and get no probability, where some are known; else None.
+        needs: a law that a divergence must keep to be computed from it (`tutelage.divergences.TABLE`);
+            None where any will do.
     """
 
     never: Tensor | None = None
+    needs: str | None = None
 
     @property
     @abstractmethod
@@ -186,6 +209,8 @@ class Distribution(ABC):
         workspace = Workspace(self.like)
         tile = None if student is None else student.to(workspace.dtype).T.contiguous()
         opened = self.open(rows, workspace, tile)
+        if isinstance(opened, PartialRows):
+            raise partial("written out as a row that sums to one")
         if isinstance(opened, BucketRows):
             columns = opened.columns()
             return opened.ids.T, (columns - says_something(columns.logsumexp(0))).T
@@ -229,7 +254,16 @@ def says_something(normaliser: Tensor) -> Tensor:
     return normaliser
 
 
-def coarse(rows: OpenRows, ids: Tensor, workspace: Workspace) -> Tensor:
+def partial(what: str) -> TutelageError:
+    """The error for asking rows of which only some tokens are known for what needs all of them."""
+    return TutelageError(
+        f"a distribution of which only some tokens are known cannot be {what}",
+        expected="hidden states, rows written out, or k tokens with the mass of the rest",
+        fix="compare a student with it as it is, or keep another kind (`hidden`, `top_k` with tail `bucket`)",
+    )
+
+
+def coarse(rows: FullRows | BucketRows, ids: Tensor, workspace: Workspace) -> Tensor:
     """Unnormalised logs of ``rows`` on the support ``ids`` ``[k, n]`` and the rest, ``[k + 1, n]``."""
     if isinstance(rows, BucketRows):
         return _coarse_buckets(rows, ids)
@@ -247,7 +281,7 @@ def coarse(rows: OpenRows, ids: Tensor, workspace: Workspace) -> Tensor:
     return torch.cat([kept, rest.value()[None]])
 
 
-def common_support(opened: list[OpenRows]) -> Tensor | None:
+def common_support(opened: list[FullRows | BucketRows]) -> Tensor | None:
     """The finest support ``[k, n]`` that all have: tokens every cut member kept; None if none is cut."""
     cut = [rows.ids for rows in opened if rows.ids is not None]
     if not cut:

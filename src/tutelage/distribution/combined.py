@@ -16,9 +16,11 @@ from tutelage.distribution.base import (
     FilledRows,
     FullRows,
     OpenRows,
+    PartialRows,
     Workspace,
     coarse,
     common_support,
+    partial,
     same_shape,
     says_something,
     slices,
@@ -81,7 +83,12 @@ class Combined(Distribution):
 
     def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> OpenRows:
         """Open the members; nothing is computed yet unless their normalisers are needed."""
-        opened = [member.open(chunk, workspace, student) for member in self.members]
+        opened: list[FullRows | BucketRows] = []
+        for member in self.members:
+            rows = member.open(chunk, workspace, student)
+            if isinstance(rows, PartialRows):
+                raise partial("combined with others or tempered")
+            opened.append(rows)
         ids = common_support(opened)
         if ids is not None:
             columns = [coarse(rows, ids, workspace) for rows in opened]

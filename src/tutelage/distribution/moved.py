@@ -15,11 +15,14 @@ from tutelage.distribution.base import (
     FilledRows,
     FullRows,
     OpenRows,
+    PartialRows,
     Workspace,
+    partial,
     says_something,
     slices,
 )
 from tutelage.distribution.hidden import Hidden, forbid
+from tutelage.distribution.sampled import Sampled
 from tutelage.distribution.top_k import TopK
 from tutelage.errors import OutOfRange, TutelageError
 
@@ -48,7 +51,7 @@ def restricted(distribution: Distribution, width: int, never: Tensor | None = No
         never = None
     if width == distribution.vocab_size and never is None:
         return distribution
-    if isinstance(distribution, Hidden | TopK):
+    if isinstance(distribution, Hidden | TopK | Sampled):
         return distribution.restricted(width, never)
     return _Restricted(distribution, width, never)
 
@@ -57,6 +60,12 @@ def left_out(distribution: Distribution, width: int, never: Tensor | None, rows:
     """The probability ``[n]`` that ``distribution`` gives to tokens outside the shared ones."""
     workspace = Workspace(distribution.like)
     opened = distribution.open(rows, workspace)
+    if isinstance(opened, PartialRows):
+        # An estimate: the share of what is known that lies outside.
+        gone = opened.ids >= width
+        if never is not None:
+            gone |= torch.isin(opened.ids, never)
+        return (opened.logs.exp() * opened.factors).masked_fill(~gone, 0.0).sum(0)
     if isinstance(opened, BucketRows):
         gone = opened.ids >= width
         if never is not None:
@@ -136,6 +145,8 @@ class _Restricted(Distribution):
 
     def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> OpenRows:
         opened = self.of.open(chunk, workspace, student)
+        if isinstance(opened, PartialRows):
+            raise partial("restricted after it was combined")
         if isinstance(opened, BucketRows):
             gone = opened.ids >= self.width
             if self.never is not None:
@@ -178,6 +189,8 @@ class _Renamed(Distribution):
 
     def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> OpenRows:
         opened = self.of.open(chunk, workspace, student)
+        if isinstance(opened, PartialRows):
+            raise partial("renamed")
         sources, targets = self.sources[chunk].T, self.targets[chunk].T
         if isinstance(opened, BucketRows):
             logs = opened.columns() - says_something(opened.columns().logsumexp(0))

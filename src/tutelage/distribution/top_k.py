@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from tutelage.distribution.base import BucketRows, Chunk, Distribution, Workspace
-from tutelage.errors import TutelageError
-from tutelage.numerics import log_one_minus_exp
+from tutelage.distribution.base import (
+    SLICE,
+    BucketRows,
+    Chunk,
+    Distribution,
+    FullRows,
+    PartialRows,
+    Workspace,
+    partial,
+    says_something,
+    slices,
+)
+from tutelage.errors import OutOfRange, TutelageError
+from tutelage.numerics import RunningNormaliser, RunningTopK, log_one_minus_exp
+
+Tail = Literal["bucket", "renormalise", "drop"]
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -21,12 +35,21 @@ class TopK(Distribution):
     f-divergence there is a lower bound of the one over all tokens. Without the column for the rest,
     forward KL would be lowest for a student that never says the tokens which were not kept.
 
+    What becomes of the rest is `tail`; the two others are what other tools do, and their bias is
+    measured in ``docs/cache.md``:
+
+    - ``bucket``: one column, as above.
+    - ``renormalise``: the kept tokens are taken for all there is; the student learns never to say others.
+    - ``drop``: the sum runs over the kept tokens alone, neither side renormalised. It is no
+      distribution, no operation takes it, and its "divergence" may be negative.
+
     Attributes:
         ids: kept tokens ``[N, k]``, each once a row; -1 marks an empty column.
         log_probs_kept: their natural log-probabilities ``[N, k]``, not renormalised.
         vocabulary: number of tokens, ``V``.
         log_tail: natural log of the mass of the rest ``[N]``; None derives it from the kept ones.
         never: ids ``[m]`` that are not tokens, or None; the rest is not about them.
+        tail: ``bucket``, ``renormalise`` or ``drop``.
     """
 
     ids: Tensor
@@ -34,6 +57,7 @@ class TopK(Distribution):
     vocabulary: int
     log_tail: Tensor | None = None
     never: Tensor | None = None
+    tail: Tail = "bucket"
 
     def __init__(
         self,
@@ -42,8 +66,13 @@ class TopK(Distribution):
         vocab_size: int,
         log_tail: Tensor | None = None,
         never: Tensor | None = None,
+        tail: Tail = "bucket",
     ) -> None:
-        _check(ids, log_probs, vocab_size)
+        check_kept(ids, log_probs, vocab_size)
+        if tail not in get_args(Tail):
+            raise OutOfRange(
+                f"the tail is '{tail}'", expected="bucket, renormalise or drop", fix="write `tail: bucket`"
+            )
         kept = log_probs.masked_fill(ids < 0, -torch.inf)
         if log_tail is None:
             log_tail = _tail(kept, (ids >= 0).sum(-1) >= vocab_size)
@@ -53,6 +82,7 @@ class TopK(Distribution):
             ("vocabulary", vocab_size),
             ("log_tail", log_tail),
             ("never", never),
+            ("tail", tail),
         ):
             object.__setattr__(self, name, value)
 
@@ -71,13 +101,19 @@ class TopK(Distribution):
         """The kept log-probabilities."""
         return self.log_probs_kept
 
-    def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> BucketRows:
-        """The kept columns and the rest, as they are."""
+    def open(
+        self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None
+    ) -> BucketRows | PartialRows:
+        """The kept columns, with what `tail` makes of the rest."""
         assert self.log_tail is not None
-        logs = torch.cat([self.log_probs_kept[chunk], self.log_tail[chunk][:, None]], 1)
-        return BucketRows(
-            self.ids[chunk].T, logs.detach().to(workspace.dtype).T.contiguous(), self.vocab_size
-        )
+        ids = self.ids[chunk].T
+        kept = self.log_probs_kept[chunk].detach().to(workspace.dtype).T
+        if self.tail == "drop":
+            return PartialRows(ids, kept, (ids >= 0).to(kept.dtype), self.vocab_size)
+        rest = self.log_tail[chunk].detach().to(workspace.dtype)
+        if self.tail == "renormalise":
+            rest = torch.full_like(rest, -torch.inf)
+        return BucketRows(ids, torch.cat([kept, rest[None]]), self.vocab_size)
 
     def restricted(self, width: int, never: Tensor | None) -> TopK:
         """Only the first ``width`` tokens, without those in ``never``; the rest keeps its mass."""
@@ -87,7 +123,48 @@ class TopK(Distribution):
         if self.never is not None:
             never = self.never if never is None else torch.cat([self.never, never])
             never = never[never < width]
-        return TopK(self.ids.masked_fill(gone, -1), self.log_probs_kept, width, self.log_tail, never)
+        return TopK(
+            self.ids.masked_fill(gone, -1), self.log_probs_kept, width, self.log_tail, never, self.tail
+        )
+
+
+def kept(distribution: Distribution, k: int, rows: slice = slice(None)) -> TopK:
+    """The ``k`` most likely tokens of any distribution at some positions, and the mass of the rest.
+
+    The rest is what the kept ones leave of one, so nothing of size positions x vocabulary is made.
+    Tokens of probability zero are never kept: their columns are empty.
+
+    Raises:
+        OutOfRange: ``k`` is not from 1 to the size of the vocabulary.
+    """
+    if not 1 <= k <= distribution.vocab_size:
+        raise OutOfRange(
+            f"{k} kept tokens of a vocabulary of {distribution.vocab_size}",
+            expected=f"a number from 1 to {distribution.vocab_size}",
+            fix="write `k: 64`, say",
+        )
+    if isinstance(distribution, TopK) and distribution.tail == "bucket":
+        logs, at = distribution.log_probs_kept[rows].topk(min(k, distribution.ids.shape[1]), -1)
+        ids = distribution.ids[rows].gather(1, at)
+        fewer = logs.shape[1] < distribution.ids.shape[1]
+        assert distribution.log_tail is not None
+        tail = None if fewer else distribution.log_tail[rows]
+        return TopK(ids, logs, distribution.vocab_size, tail, distribution.never)
+    workspace = Workspace(distribution.like)
+    opened = distribution.open(rows, workspace)
+    if not isinstance(opened, FullRows):
+        raise partial("cut to its most likely tokens")
+    tile = workspace.take(min(SLICE, opened.vocab_size), opened.n)
+    running, normaliser = RunningTopK(k, opened.n, tile), RunningNormaliser(opened.n, tile)
+    for tokens in slices(opened.vocab_size):
+        part = tile[: tokens.stop - tokens.start]
+        opened.fill(tokens, part)
+        running.add(part, tokens.start)
+        normaliser.add(part, scratch=part)
+    logs, ids = running.value()
+    logs = logs - says_something(normaliser.value())
+    ids = ids.masked_fill(logs == -torch.inf, -1)
+    return TopK(ids.T, logs.T, distribution.vocab_size, never=distribution.never)
 
 
 def gold(tokens: Tensor, vocab_size: int, like: Tensor) -> TopK:
@@ -113,7 +190,8 @@ def _tail(kept: Tensor, complete: Tensor) -> Tensor:
     return tail.masked_fill(complete, -torch.inf)
 
 
-def _check(ids: Tensor, log_probs: Tensor, vocab_size: int) -> None:
+def check_kept(ids: Tensor, log_probs: Tensor, vocab_size: int) -> None:
+    """Refuse columns that do not fit together, unknown tokens, and a token that is listed twice."""
     if ids.dim() != 2 or ids.shape != log_probs.shape or ids.shape[1] == 0:
         raise TutelageError(
             f"ids of shape {tuple(ids.shape)} and log-probabilities of shape {tuple(log_probs.shape)}",

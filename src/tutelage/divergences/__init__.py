@@ -21,11 +21,15 @@ from tutelage.registry import Entry, Table
 # What an entry claims, and the suite in tests/laws holds it to.
 PROPER = frozenset({"never_negative", "zero_at_equality", "exact_gradient", "relabelling"})
 F_DIVERGENCE = PROPER | {"merging"}
+# Value and slope are no larger than the teacher's probability times something: tokens drawn from it will do.
+BY_TEACHER = frozenset({"bounded_by_teacher"})
 
 TABLE = Table(
     "divergences",
     {
-        "forward_kl": Entry("tutelage.divergences.kl:forward_kl", paper="hinton", laws=F_DIVERGENCE),
+        "forward_kl": Entry(
+            "tutelage.divergences.kl:forward_kl", paper="hinton", laws=F_DIVERGENCE | BY_TEACHER
+        ),
         "reverse_kl": Entry("tutelage.divergences.kl:reverse_kl", paper="minillm", laws=F_DIVERGENCE),
         "jensen_shannon": Entry(
             "tutelage.divergences.js:jensen_shannon",
@@ -38,7 +42,7 @@ TABLE = Table(
             laws=F_DIVERGENCE | {"at_most_one", "symmetric"},
         ),
         "skew_forward_kl": Entry(
-            "tutelage.divergences.skew_kl:skew_forward_kl", paper="distillm", laws=F_DIVERGENCE
+            "tutelage.divergences.skew_kl:skew_forward_kl", paper="distillm", laws=F_DIVERGENCE | BY_TEACHER
         ),
         "skew_reverse_kl": Entry(
             "tutelage.divergences.skew_kl:skew_reverse_kl", paper="distillm", laws=F_DIVERGENCE
@@ -50,7 +54,7 @@ TABLE = Table(
         ),
         "cross_entropy": Entry(
             "tutelage.divergences.ce:cross_entropy",
-            laws=frozenset({"never_negative", "exact_gradient", "relabelling"}),
+            laws=frozenset({"never_negative", "exact_gradient", "relabelling"}) | BY_TEACHER,
             against="gold",
         ),
         "top1_agreement": Entry(

@@ -1,5 +1,7 @@
 """Amari's alpha-divergence: one family that holds both KLs, Hellinger's distance and chi squared."""
 
+from typing import Annotated
+
 from tutelage.divergences.kl import forward_kl, reverse_kl
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
@@ -7,7 +9,9 @@ from tutelage.shapes import Logs
 
 
 @separable
-def alpha_divergence(log_q: Logs, log_p: Logs, *, order: float = 0.5) -> tuple[Logs, Logs]:
+def alpha_divergence(
+    log_q: Logs, log_p: Logs, *, order: Annotated[float, "[0, 1]"] = 0.5
+) -> tuple[Logs, Logs]:
     """From reverse KL (order 0) over Hellinger (1/2) to forward KL (order 1), in nats per token.
 
     ``(1 - sum p^order q^(1 - order)) / (order (1 - order))``; the two KLs are its limits at 1 and 0.

@@ -1,5 +1,7 @@
 """Jensen-Shannon divergence with a weight (GKD's generalised JSD; f-DISTILL's JS at one half)."""
 
+from typing import Annotated
+
 from tutelage.divergences.kl import forward_kl, reverse_kl
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
@@ -8,7 +10,9 @@ from tutelage.shapes import Logs
 
 
 @separable
-def jensen_shannon(log_q: Logs, log_p: Logs, *, beta: float = 0.5, scaled: bool = True) -> tuple[Logs, Logs]:
+def jensen_shannon(
+    log_q: Logs, log_p: Logs, *, beta: Annotated[float, "[0, 1]"] = 0.5, scaled: bool = True
+) -> tuple[Logs, Logs]:
     """Both against their middle, in nats per token: bounded, and between the two KLs.
 
     ``beta KL(p || m) + (1 - beta) KL(q || m)`` with ``m = beta p + (1 - beta) q``, times a scale that

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tutelage.distribution import Distribution, Hidden
+from tutelage.distribution.base import PartialRows, Workspace
 from tutelage.interfaces import Divergence
 
 
@@ -40,6 +41,10 @@ def plain_loss(
     if student.never is not None:
         logits = logits.index_fill(1, student.never, -torch.inf)
     log_q = logits.log_softmax(-1)
+    opened = teacher.open(slice(None), Workspace(teacher.like), log_q.detach().T)
+    if isinstance(opened, PartialRows):
+        values = _over_known(log_q, opened, divergence, **options)
+        return values if mask is None else values[mask]
     ids, log_p = teacher.on_support(student=log_q.detach())
     if ids is not None:
         log_q = onto_support(log_q, ids)
@@ -48,6 +53,17 @@ def plain_loss(
     log_q = (log_q / temperature).log_softmax(-1)
     log_p = (log_p / temperature).log_softmax(-1)
     return divergence(log_q, log_p, **options)
+
+
+def _over_known(log_q: Tensor, known: PartialRows, divergence: Divergence, **options: Any) -> Tensor:
+    """The weighted sum ``[n]`` over the tokens that are known."""
+    total = log_q.new_zeros(known.n)
+    for ids, logs, factors in zip(known.ids, known.logs, known.factors, strict=True):
+        there = ids >= 0
+        said = log_q[there].gather(1, ids[there, None])[:, 0]
+        f, _ = divergence.density(said, logs[there], **options)
+        total = total.index_add(0, there.nonzero()[:, 0], f * factors[there])
+    return total
 
 
 def onto_support(log_probs: Tensor, ids: Tensor) -> Tensor:

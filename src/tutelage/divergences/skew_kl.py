@@ -1,5 +1,7 @@
 """Skew KL (DistiLLM): one side is compared with a mixture that already holds a little of it."""
 
+from typing import Annotated
+
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
 from tutelage.numerics import mixture, times_log
@@ -7,7 +9,7 @@ from tutelage.shapes import Logs
 
 
 @separable
-def skew_forward_kl(log_q: Logs, log_p: Logs, *, skew: float = 0.1) -> tuple[Logs, Logs]:
+def skew_forward_kl(log_q: Logs, log_p: Logs, *, skew: Annotated[float, "(0, 1)"] = 0.1) -> tuple[Logs, Logs]:
     """KL from the teacher to a student that has already been told a little, in nats per token.
 
     ``KL(p || m)`` with ``m = skew * p + (1 - skew) * q``. The teacher's share of ``m`` keeps the
@@ -34,7 +36,7 @@ def skew_forward_kl(log_q: Logs, log_p: Logs, *, skew: float = 0.1) -> tuple[Log
 
 
 @separable
-def skew_reverse_kl(log_q: Logs, log_p: Logs, *, skew: float = 0.1) -> tuple[Logs, Logs]:
+def skew_reverse_kl(log_q: Logs, log_p: Logs, *, skew: Annotated[float, "(0, 1)"] = 0.1) -> tuple[Logs, Logs]:
     """KL from the student to a teacher that has already listened a little, in nats per token.
 
     ``KL(q || m)`` with ``m = skew * q + (1 - skew) * p``. The student's share of ``m`` keeps the

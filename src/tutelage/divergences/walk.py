@@ -1,0 +1,314 @@
+"""The walk of the fused evaluation, one chunk of positions after another; see `tutelage.divergences.fused`.
+
+For a chunk the student's logits are made slice by slice of the vocabulary, ``[tokens, positions]``,
+while their normaliser is gathered; a teacher's likewise; one elementwise pass a slice gives values and
+slopes; a last walk makes the gradient of the logits of them and sends it back through the output layer.
+Whatever the terms are, that gradient has one form (`Slopes`), so the last walk is one for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.distribution import Distribution, Hidden, tempered
+from tutelage.distribution.base import (
+    SLICE,
+    BucketRows,
+    FullRows,
+    PartialRows,
+    Workspace,
+    says_something,
+    slices,
+)
+from tutelage.distribution.hidden import HiddenRows
+from tutelage.divergences.bodies import Named, compare, normalise
+from tutelage.divergences.slopes import Entries, Multiple, Slopes
+from tutelage.interfaces import Divergence
+
+PART = 2**17
+"""Elements of a tile that a divergence sees at a time: its intermediate results then stay in a CPU's
+cache, and are small enough that the memory for them is used again instead of being asked for anew."""
+
+
+@dataclass(frozen=True, eq=False)
+class Against:
+    """One term: a divergence from a teacher, and what each position weighs in it.
+
+    Attributes:
+        divergence: with a `density`.
+        teacher: a distribution over the student's positions and tokens.
+        weights: factor of every position ``[N]``; positions of weight 0 are not evaluated.
+        temperature: tempers student and teacher alike, on the teacher's support.
+        options: of the divergence.
+    """
+
+    divergence: Divergence
+    teacher: Distribution
+    weights: Tensor
+    temperature: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def named(self) -> Named:
+        """The divergence and its options."""
+        return self.divergence, tuple(self.options.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Opened positions of the student, and what is asked of them in one group of terms.
+
+    Attributes:
+        terms: several terms that share teacher and temperature, with their places among all.
+        logits: the student's tile ``[V, n]``, unnormalised.
+        normaliser: of the logits, ``[n]``.
+        weights: of every term at every position, ``[K, n]``.
+        inner: what slopes are multiplied with: `weights`, or None if that is done after the products
+            (one term alone, at temperature 1).
+    """
+
+    terms: Sequence[tuple[int, Against]]
+    logits: Tensor
+    normaliser: Tensor
+    weights: Tensor
+    inner: Tensor | None
+
+    @property
+    def scale(self) -> float:
+        """One over the temperature."""
+        return 1 / self.terms[0][1].temperature
+
+    def weighted(self, slopes: Tensor) -> Tensor:
+        """The weighted sum ``[..., n]`` of slopes ``[K, ..., n]``, by the logits before tempering."""
+        if self.inner is None:
+            return slopes[0]
+        # Positions that only another term asks for: zero times an infinite slope would be NaN.
+        weights = self.inner.view(len(self.inner), *[1] * (slopes.dim() - 2), -1)
+        return torch.where(weights == 0, 0.0, slopes * weights).sum(0) * self.scale
+
+
+class Walk:
+    """The state of one evaluation: sums that grow chunk by chunk.
+
+    Args:
+        student: hidden states and output layer.
+        terms: what it is compared with.
+        wanted: whether gradients of hidden states, weight and bias are wanted.
+
+    Attributes:
+        total: the weighted sum of all terms so far, in float64.
+        values: unweighted values of every term ``[N]``.
+    """
+
+    def __init__(self, student: Hidden, terms: Sequence[Against], wanted: Sequence[bool]) -> None:
+        self.student = student
+        self.groups = _grouped(terms)
+        # The weights of a single term are multiplied in after the products, where they cost nothing.
+        self.single = terms[0] if len(terms) == 1 and terms[0].temperature == 1 else None
+        self.workspace = Workspace(student.hidden)
+        new = self.workspace.empty
+        hidden, weight, bias = wanted
+        self.grad_hidden = torch.zeros_like(student.hidden) if hidden else None
+        # Written whole by the first chunk, so it need not be zeroed.
+        self.grad_weight = new(*student.weight.shape) if weight else None
+        self.untouched = True
+        self.grad_bias = new(student.vocab_size).zero_() if bias and student.bias is not None else None
+        self.backward = hidden or weight or bias
+        self.values = [new(student.positions).zero_() for _ in terms]
+        self.total = torch.zeros((), dtype=torch.float64, device=student.hidden.device)
+
+    @property
+    def gradients(self) -> list[Tensor | None]:
+        """By hidden states, weight and bias, in the types of these."""
+        if self.untouched and self.grad_weight is not None:
+            self.grad_weight.zero_()
+        pairs = zip(
+            (self.grad_hidden, self.grad_weight, self.grad_bias),
+            (self.student.hidden, self.student.weight, self.student.bias),
+            strict=True,
+        )
+        return [None if g is None or of is None else g.to(of.dtype) for g, of in pairs]
+
+    def chunk(self, rows: Tensor) -> None:
+        """Evaluate all terms at some positions and add up their gradients."""
+        self.workspace.reset()
+        opened = self.student.open(rows, self.workspace)
+        logits = self.workspace.take(self.student.vocab_size, len(rows))
+        self.scratch = self.workspace.take(min(SLICE, len(logits)), len(rows))
+        normaliser = self._fill(opened, logits)
+        slopes = Slopes()
+        for group in self.groups:
+            weights = torch.stack([term.weights[rows].to(logits.dtype) for _, term in group])
+            if not bool((weights != 0).any()):
+                continue
+            chunk = Chunk(group, logits, normaliser, weights, None if self.single else weights)
+            first = group[0][1]
+            mark, kept = self.workspace.mark(), slopes.dense
+            teacher = tempered(first.teacher, first.temperature).open(rows, self.workspace, logits)
+            if isinstance(teacher, FullRows):
+                values = self._all_tokens(chunk, teacher, slopes)
+            elif isinstance(teacher, BucketRows):
+                values = self._kept_tokens(chunk, teacher, slopes)
+            else:
+                values = self._some_tokens(chunk, teacher, slopes)
+            if slopes.dense is kept:
+                self.workspace.release(mark)
+            for (index, _), weight, value in zip(group, weights, values, strict=True):
+                said = torch.where(weight != 0, value, 0.0)
+                self.values[index][rows] = said.to(logits.dtype)
+                self.total += (weight.double() * said.double()).sum()
+        if self.backward:
+            self._send_back(rows, opened, logits, slopes)
+
+    def _all_tokens(self, chunk: Chunk, teacher: FullRows, slopes: Slopes) -> Tensor:
+        """Values ``[K, n]`` of terms on whole rows; slopes are written over the teacher's tile."""
+        logits, scale = chunk.logits, chunk.scale
+        told = self.workspace.take(*logits.shape)
+        idle = (chunk.weights == 0).all(0)
+        log_p_norm = says_something(self._fill(teacher, told).masked_fill(idle, 0.0))
+        log_q_norm = chunk.normaliser if scale == 1 else self._normaliser(logits, scale)
+        target = None if not self.backward else told if slopes.dense is None else slopes.dense
+        named = tuple(term.named for _, term in chunk.terms)
+        values = torch.zeros(chunk.weights.shape, dtype=torch.float64, device=logits.device)
+        sums = torch.zeros_like(chunk.weights)
+        for tokens in slices(len(logits), max(1, PART // logits.shape[1])):
+            f, g = compare(
+                named,
+                scale,
+                logits[tokens],
+                told[tokens],
+                log_q_norm,
+                log_p_norm,
+                None if chunk.inner is None else chunk.inner * scale,
+                None if target is None else target[tokens],
+                add=target is not told,
+            )
+            values += f
+            sums += g
+        if self.backward:
+            slopes.dense = target
+            slopes.multiples.append(Multiple(scale, log_q_norm, -chunk.weighted(sums)))
+        return values
+
+    def _kept_tokens(self, chunk: Chunk, teacher: BucketRows, slopes: Slopes) -> Tensor:
+        """Values ``[K, n]`` of terms on kept tokens and the rest, onto which the student is brought."""
+        logits, scale = chunk.logits, chunk.scale
+        columns = teacher.columns()
+        idle = (chunk.weights == 0).all(0)
+        log_p = columns - says_something(columns.logsumexp(0).masked_fill(idle, 0.0))
+        entries = Entries.at(teacher.ids)
+        student = torch.full_like(log_p, -torch.inf)
+        student[:-1][entries.columns] = logits[entries.where]
+        # Fine-tuning on gold tokens: nothing is asked about the rest, so that it need not be summed up.
+        certain = scale == 1 and bool((log_p[-1] == -torch.inf).all())
+        if certain and all(_asks_nothing_of_never(term) for _, term in chunk.terms):
+            log_q = student - chunk.normaliser
+        else:
+            certain = False
+            student[-1] = self._normaliser(logits, 1.0, without=entries)
+            log_q = (student * scale).log_softmax(0)
+        pairs = [term.divergence.density(log_q, log_p, **term.options) for _, term in chunk.terms]
+        values, g = (torch.stack(of) for of in zip(*pairs, strict=True))
+        if not self.backward:
+            return values.sum(1)
+        if certain:
+            slopes.multiples.append(Multiple(1.0, chunk.normaliser, -chunk.weighted(g.sum(1))))
+            slopes.added.append(entries.holding(chunk.weighted(g)[:-1]))
+            return values.sum(1)
+        by_column = chunk.weighted(g - log_q.exp() * g.sum(1, keepdim=True))
+        # Within the rest a token's logit moves it by its share of the rest.
+        some = student[-1] > -torch.inf
+        rest = torch.where(some, student[-1], 0.0)
+        coefficient = torch.where(some, by_column[-1], 0.0)
+        slopes.multiples.append(Multiple(1.0, rest, coefficient, entries.holding(by_column[:-1])))
+        return values.sum(1)
+
+    def _some_tokens(self, chunk: Chunk, teacher: PartialRows, slopes: Slopes) -> Tensor:
+        """Values ``[K, n]`` of weighted sums over the tokens that are known; the student is whole."""
+        entries = Entries.at(teacher.ids)
+        log_q = torch.zeros_like(teacher.logs)
+        log_q[entries.columns] = chunk.logits[entries.where]
+        log_q -= chunk.normaliser
+        pairs = [term.divergence.density(log_q, teacher.logs, **term.options) for _, term in chunk.terms]
+        # Times zero in empty columns, whatever stands there.
+        f, g = (
+            torch.where(teacher.factors == 0, 0.0, torch.stack(of) * teacher.factors)
+            for of in zip(*pairs, strict=True)
+        )
+        if self.backward:
+            slopes.multiples.append(Multiple(1.0, chunk.normaliser, -chunk.weighted(g.sum(1))))
+            slopes.added.append(entries.holding(chunk.weighted(g)))
+        return f.sum(1)
+
+    def _send_back(self, rows: Tensor, opened: HiddenRows, logits: Tensor, slopes: Slopes) -> None:
+        student, states = self.student, opened.states
+        after = student.scale
+        factor = None if self.single is None else self.single.weights[rows].to(logits.dtype) * after
+        if factor is not None:
+            states = states * factor[:, None]
+        elif after != 1:
+            states = states * after
+        back = torch.zeros_like(opened.states) if self.grad_hidden is not None else None
+        for tokens, part in slopes.walked(logits, self.scratch):
+            if student.softcap is not None:
+                z = logits[tokens] / student.softcap
+                part.mul_(torch.where(z.isfinite(), 1 - z * z, 0.0))
+            if back is not None:
+                back.addmm_(part.T, student.weight[tokens].detach().to(part.dtype))
+            if self.grad_weight is not None:
+                # beta 0 does not read what is there, not even a NaN.
+                self.grad_weight[tokens].addmm_(part, states, beta=0 if self.untouched else 1)
+            if self.grad_bias is not None:
+                self.grad_bias[tokens] += part.sum(1) * after if factor is None else part @ factor
+        self.untouched = False
+        if back is not None and self.grad_hidden is not None:
+            back *= after if factor is None else factor[:, None]
+            self.grad_hidden[rows] = back.to(self.grad_hidden.dtype)
+
+    def _fill(self, opened: FullRows, tile: Tensor) -> Tensor:
+        """Fill ``tile`` ``[V, n]`` slice by slice; returns its normaliser ``[n]``."""
+        highest, total = _nothing(tile)
+        for tokens in slices(opened.vocab_size):
+            opened.fill(tokens, tile[tokens])
+            scratch = self.scratch[: tokens.stop - tokens.start]
+            highest, total = normalise(tile[tokens], highest, total, 1.0, scratch)
+        return highest + total.log()
+
+    def _normaliser(self, tile: Tensor, scale: float, without: Entries | None = None) -> Tensor:
+        """The normaliser ``[n]`` of ``scale * tile``, as it is or without some entries."""
+        values = None if without is None else tile[without.where]
+        if without is not None:
+            tile[without.where] = -torch.inf
+        highest, total = _nothing(tile)
+        for tokens in slices(len(tile)):
+            scratch = self.scratch[: tokens.stop - tokens.start]
+            highest, total = normalise(tile[tokens], highest, total, scale, scratch)
+        if without is not None and values is not None:
+            tile[without.where] = values
+        return highest + total.log()
+
+
+def _nothing(tile: Tensor) -> tuple[Tensor, Tensor]:
+    # Not -inf: a slice in which everything is "never" must give exp(-inf - finite) = 0, not NaN.
+    lowest = torch.full_like(tile[0], torch.finfo(tile.dtype).min)
+    return lowest, torch.zeros_like(lowest)
+
+
+def _asks_nothing_of_never(term: Against) -> bool:
+    """Whether a divergence is not about what the student says where the teacher says "never"."""
+    q = torch.tensor([0.3], dtype=torch.float64).log()
+    f, g = term.divergence.density(q, torch.full_like(q, -torch.inf), **term.options)
+    return bool(f == 0) and bool(g == 0)
+
+
+def _grouped(terms: Sequence[Against]) -> list[list[tuple[int, Against]]]:
+    """Terms that share teacher and temperature, so that the teacher's products are made once."""
+    groups: dict[tuple[int, float], list[tuple[int, Against]]] = {}
+    for index, term in enumerate(terms):
+        groups.setdefault((id(term.teacher), term.temperature), []).append((index, term))
+    return list(groups.values())
