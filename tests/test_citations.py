@@ -28,6 +28,21 @@ def test_a_paper_is_not_older_than_its_preprint(key):
     assert PAPERS[key].year >= 2000 + int(arxiv[:2])
 
 
+@pytest.mark.parametrize(
+    ("key", "short", "full"),
+    [
+        ("jensen-shannon", "Lin", "Jianhua Lin"),
+        ("alpha-divergence", "Cichocki and Amari", "Andrzej Cichocki and Shun-ichi Amari"),
+        ("hinton", "Hinton et al.", "Geoffrey Hinton, Oriol Vinyals and Jeff Dean"),
+    ],
+)
+def test_one_two_and_many_authors_are_named_as_people_name_them(key, short, full):
+    """`et al.` stands for two or more whom nobody names, never for one."""
+    paper = PAPERS[key]
+    assert str(paper).startswith(f"{short} {paper.year}, {paper.title} (")
+    assert paper.all_authors == full
+
+
 def test_bibtex_keys_differ():
     """Two papers under one key would overwrite each other in a bibliography."""
     keys = [paper.bibtex().partition(",")[0] for paper in PAPERS.values()]

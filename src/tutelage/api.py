@@ -31,9 +31,14 @@ def distil(recipe: str | Path | Mapping[str, Any] | Recipe, **overrides: Any) ->
 
 def reported(folder: Path) -> Path:
     """Write the report of a run, in the first process of several; gives the folder back."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_process():
         write_report(folder)
     return folder
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for all that `torchrun` started; true where there is only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def check(recipe: str | Path | Mapping[str, Any] | Recipe, **overrides: Any) -> Any:

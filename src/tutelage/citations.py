@@ -25,10 +25,20 @@ class Paper:
     doi: str | None = None
 
     def __str__(self) -> str:
-        first = self.authors[0].split()[-1]
-        who = first if len(self.authors) == 1 else f"{first} et al."
         where = self.venue + (f", arXiv:{self.arxiv}" if self.arxiv else "")
-        return f"{who} {self.year}, {self.title} ({where})"
+        return f"{self.short_authors} {self.year}, {self.title} ({where})"
+
+    @property
+    def short_authors(self) -> str:
+        """Last names as a sentence has them: one, ``one and another``, or ``one et al.``."""
+        names = [author.split()[-1] for author in self.authors]
+        return f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
+
+    @property
+    def all_authors(self) -> str:
+        """Full names as a list of references has them."""
+        *most, last = self.authors
+        return f"{', '.join(most)} and {last}" if most else last
 
     def bibtex(self) -> str:
         """A BibTeX entry; its key is first author, year and first long word of the title."""

@@ -69,6 +69,29 @@ def test_a_module_is_short_and_says_what_it_is(path: Path):
             assert ast.get_docstring(node), f"{path.name}:{node.lineno}: {node.name} has no docstring"
 
 
+def text_calls(tree: ast.AST) -> Iterator[ast.Call]:
+    """Calls that read or write text: ``read_text()``, ``write_text(...)`` and ``open`` in a text mode."""
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+        said = [*call.args, *(word.value for word in call.keywords)]
+        modes = {value.value for value in said if isinstance(value, ast.Constant)}
+        # With a name in its parentheses `read_text` is that of an installed package, and a plain
+        # `write_text` is ours.
+        method = isinstance(call.func, ast.Attribute)
+        whole = method and (name == "write_text" or (name == "read_text" and not call.args))
+        opened = name == "open" and modes & {"r", "w", "a", "x", "r+", "w+", "a+", "x+"}
+        if whole or opened:
+            yield call
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_text_is_never_read_or_written_in_the_encoding_of_the_locale(path: Path):
+    """What is written on one machine is read on another, so every such call names its encoding."""
+    for call in text_calls(ast.parse(path.read_text(encoding="utf-8"))):
+        named = {word.arg for word in call.keywords}
+        assert "encoding" in named, f"{path.name}:{call.lineno}: {ast.unparse(call)}"
+
+
 def test_no_file_names_the_place_it_was_made_in():
     """Paths of one machine and hosts of registries mean nothing to whoever clones the project."""
     found = []

@@ -40,11 +40,12 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     words = ["-m", "tutelage", "run", "recipe.yaml"]
     two = ["out=two", "training.per_device_train_batch_size=2"]
-    for command in ([sys.executable, *words], [*TORCHRUN, *words, *two]):
+    for out, command in (("one", [sys.executable, *words]), ("two", [*TORCHRUN, *words, *two])):
         ended = subprocess.run(
             command, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
         )
         assert ended.returncode == 0, ended.stderr
+        assert ended.stdout == f"{out}\n", "only the first process names the folder"
     assert json.loads((tmp_path / "two" / "run.json").read_text())["machine"]["processes"] == 2
     one, other = (load_file(tmp_path / name / "student" / "model.safetensors") for name in ("one", "two"))
     for name, weight in one.items():

@@ -114,13 +114,17 @@ def leave_the_range(draw: random.Random, recipe: Any) -> str:
             (("training", "save_steps"), [0, -5]),
             (("objective", 0, "temperature"), [0, -1]),
             (("objective", 0, "weight"), [-1, float("nan")]),
+            (("objective", 0, "beta"), [-0.1, 1.5, float("nan")]),
+            (("samples", "max_length"), [1, 0, -64]),
+            (("teacher", "weights"), [[-1, 2], [1, float("nan")]]),
             (("evaluation", "max_rows"), [0, -3]),
             (("seed",), [-1, 2**70]),
         ]
     )
     value = draw.choice(values)
     parent_of(recipe, path)[path[-1]] = value
-    return f"{value if abs(value) < 1e99 else 'huge'} at {'.'.join(map(str, path))}"
+    huge = not isinstance(value, list) and not abs(value) < 1e99
+    return f"{'huge' if huge else value} at {'.'.join(map(str, path))}"
 
 
 def take_a_key_away(draw: random.Random, recipe: Any) -> str:

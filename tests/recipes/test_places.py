@@ -9,7 +9,7 @@ import pytest
 
 import tutelage
 from tutelage.errors import TutelageError
-from tutelage.recipes import find, from_dict, load
+from tutelage.recipes import find, from_dict, load, written
 
 
 def test_the_current_directory_comes_before_the_recipes_folder(place, tmp_path):
@@ -55,6 +55,7 @@ def test_what_the_package_brings_is_recorded_by_name(place):
     assert Path(found).is_file()
     assert Path(found).is_relative_to(Path(tutelage.__file__).parent)
     assert found.written == "package:recipes/library/demo.yaml"
+    assert written((found, "org/name")) == "package:recipes/library/demo.yaml, org/name"
     recipe = load("recipe.yaml", ["samples.data=package:recipes/library/demo.yaml"])
     assert recipe.resolved()["samples"]["data"] == "package:recipes/library/demo.yaml"
     assert from_dict(recipe.resolved()).hash == recipe.hash

@@ -61,7 +61,7 @@ def write_study(folder: Path) -> Path:
     _put(folder, "run.json", run_file(seeds=list(SEEDS)))
     _put(folder, "results.json", results)
     _put(folder, "texts.json", texts(["teacher", "untouched", *ENDS]))
-    _put(folder, "heat.json", heat(chance, "forward_kl"))
+    _put(folder, "heat.json", [heat(chance, name) for name in ENDS])
     for arm in arms[1:]:
         for curve in arm["curves"]:
             place = folder / "arms" / arm["name"] / f"seed-{curve['seed']}"
@@ -88,7 +88,7 @@ def write_plain(folder: Path, *, finished: bool = True) -> Path:
         }
         _put(folder, "results.json", results)
         _put(folder, "texts.json", texts(["teacher", "student"]))
-        _put(folder, "heat.json", heat(chance, "student"))
+        _put(folder, "heat.json", [heat(chance, "student")])
     return folder
 
 
@@ -212,7 +212,7 @@ def texts(writers: list[str]) -> list[dict[str, Any]]:
 
 
 def heat(chance: random.Random, arm: str) -> dict[str, Any]:
-    """``heat.json`` of a story cut into words and line ends; the first three tokens do not count."""
+    """One arm of ``heat.json``, a story in words and line ends; the first three tokens do not count."""
     pieces = STORY.replace("\n", " \n ").replace(" \n  ", "\n").split(" ")
     tokens = [pieces[0], *(piece if piece == "\n" else f" {piece}" for piece in pieces[1:])]
     cells = []

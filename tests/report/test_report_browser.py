@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, Page
 from report_folders import change
 
+import tutelage
 from tutelage.report import write_report
 
 pytestmark = pytest.mark.browser
@@ -97,7 +99,7 @@ def test_long_names_and_words_without_end_do_not_widen_the_page(browser, study):
 
     change(study, "results.json", rename)
     change(study, "texts.json", lambda texts: texts[0]["texts"][1].update(text="lo" * 400, writer=long))
-    change(study, "heat.json", lambda heat: heat["tokens"][9].update(token="lo" * 200))
+    change(study, "heat.json", lambda heat: heat[1]["tokens"][9].update(token="lo" * 200))
     change(study, "run.json", lambda run: run["sentence"].update(teacher=f"the model {'x' * 90}"))
     change(study, "run.json", lambda run: run.update(recipe_hash="f" * 200, command="c" * 300))
     with opened(browser, write_report(study), size=PHONE) as page:
@@ -107,7 +109,7 @@ def test_long_names_and_words_without_end_do_not_widen_the_page(browser, study):
 
 def every_shade(heat):
     """Change the first counted tokens so that each shade is there."""
-    for token, nats in zip(heat["tokens"][3:], (0.01, 0.05, 0.2, 0.5, 2.0, 5.0), strict=False):
+    for token, nats in zip(heat[1]["tokens"][3:], (0.01, 0.05, 0.2, 0.5, 2.0, 5.0), strict=False):
         token["nats"] = nats
 
 
@@ -140,23 +142,29 @@ def test_the_dark_theme_is_dark_and_print_is_light(browser, study):
         assert max(ink) < 60
 
 
+def check_that_figures_have_words(page: Page) -> None:
+    """Names, titles, descriptions and tables beside what is drawn."""
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('[role=img]')].filter((e) => !e.getAttribute('aria-label')).length"
+    )
+    assert unnamed == 0
+    assert page.locator("svg.chart").count() > 0
+    for svg in page.locator("svg:not([aria-hidden])").all():
+        assert svg.get_attribute("role") == "img"
+        assert svg.locator("> title").text_content()
+        assert svg.locator("> desc").text_content()
+    for figure in page.locator("figure.curves").all():
+        tables, words = figure.locator("table").count(), figure.locator(".caption").all_text_contents()
+        assert tables == 1 or all("from" in text for text in words)
+    cells = page.locator(".heat .tok").count()
+    assert page.locator("#after-heat details tbody tr").count() == cells > 50
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_figure_says_in_words_what_it_shows(browser, request, kind):
     """An image has a name; a chart has a title and a description; a figure of numbers has them as a table."""
     with opened(browser, write_report(request.getfixturevalue(kind))) as page:
-        unnamed = page.evaluate(
-            "[...document.querySelectorAll('[role=img]')].filter((e) => !e.getAttribute('aria-label')).length"
-        )
-        assert unnamed == 0
-        for svg in page.locator("svg:not([aria-hidden])").all():
-            assert svg.get_attribute("role") == "img"
-            assert svg.locator("> title").text_content()
-            assert svg.locator("> desc").text_content()
-        for figure in page.locator("figure.curves").all():
-            tables, words = figure.locator("table").count(), figure.locator(".caption").all_text_contents()
-            assert tables == 1 or all("from" in text for text in words)
-        cells = page.locator(".heat .tok").count()
-        assert page.locator("#after-heat details tbody tr").count() == cells > 50
+        check_that_figures_have_words(page)
 
 
 def test_tokens_are_reached_and_left_by_keyboard(browser, study):
@@ -204,7 +212,7 @@ def test_a_script_in_a_text_of_a_model_does_not_run(browser, study):
     """Escaped by the template, and forbidden by the page's own policy."""
     evil = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
     change(study, "texts.json", lambda texts: texts[0]["texts"][0].update(text=evil))
-    change(study, "heat.json", lambda heat: heat["tokens"][5].update(token=evil))
+    change(study, "heat.json", lambda heat: heat[1]["tokens"][5].update(token=evil))
     with opened(browser, write_report(study)) as page:
         assert page.title() == "run: a report by tutelage"
         assert page.locator("script").count() == 1
@@ -224,3 +232,54 @@ def test_a_pointer_over_a_chart_reads_off_the_means(browser, study):
         assert shown[3::2] == told
         page.mouse.move(5, 5)
         assert page.locator(".readout.on").count() == 0
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the demo itself, two steps of one seed, on a few of its stories."""
+    return tutelage.distil(
+        "demo",
+        out=tmp_path_factory.mktemp("demo") / "run",
+        seeds=[0],
+        samples={"max_rows": 16},
+        training={"max_steps": 2, "warmup_steps": 0, "logging_steps": 1, "eval_steps": 1},
+        evaluation={"max_rows": 4, "max_new_tokens": 8},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=lambda size: f"{size[0]}px")
+def test_the_report_of_a_real_demo_is_whole(browser, demo, size):
+    """Not what our tests think that a run writes, but what it writes: every section, quiet, and no wider."""
+    with opened(browser, demo / "report.html", size=size) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert page.locator(".headline").inner_text()
+        arms = ["untouched", "sft", "forward_kl", "jensen_shannon"]
+        for table in page.locator("table.arms").all():
+            assert [row.get_attribute("data-arm") for row in table.locator("tr[data-arm]").all()] == arms
+        assert page.locator("table.arms").count() == 3
+        check_that_figures_have_words(page)
+        # The map is that of the arm in the headline, which is never the control arm.
+        told = page.locator("#tokens > p").first.inner_text()
+        arm = told.removeprefix("Where ").partition(" ")[0]
+        assert arm in ("forward_kl", "jensen_shannon")
+        assert f": {arm} " in page.locator(".headline").inner_text()
+        writers = page.locator(".prompt").first.locator("h3").all_inner_texts()
+        assert [writer.split()[0] for writer in writers] == ["teacher", *arms]
+
+
+@pytest.mark.slow
+def test_the_report_of_a_real_demo_says_what_the_models_and_data_are(browser, demo):
+    """Sizes of both models; what the package brings by its name and not by a path of this machine."""
+    with opened(browser, demo / "report.html") as page:
+        facts = page.locator(".facts").inner_text()
+        assert "student: 692 thousand parameters" in facts
+        assert "teacher: 3.75 million parameters" in facts
+        files = page.locator("#provenance table tbody th").all_inner_texts()
+        assert files == ["package:demo/data/train.txt.gz", "package:demo/data/valid.txt.gz"]
+        recipe = yaml.safe_load(page.locator("#provenance pre").text_content() or "")
+        assert recipe["evaluation"]["data"] == "package:demo/data/valid.txt.gz"
+        assert recipe["teacher"]["model"] == "package:demo/teacher"
+    installed = str(Path(tutelage.__file__).parent)
+    for name in ("run.json", "results.json", "report.html"):
+        assert installed not in (demo / name).read_text(encoding="utf-8"), name

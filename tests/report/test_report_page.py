@@ -134,6 +134,23 @@ def test_a_run_with_nothing_but_a_beginning_has_a_report(tmp_path):
     assert "No result yet" in page.text
 
 
+@pytest.mark.parametrize("best", ["forward_kl", "jensen_shannon"])
+def test_the_tokens_are_those_of_the_arm_in_the_headline(study, best):
+    """Whatever its place among the arms; where it has no map, that of another, which the page names."""
+
+    def win(results):
+        for d in results["differences"]:
+            if d["arm"] == best:
+                d.update(mean=-9, low=-9.1, high=-8.9)
+
+    change(study, "results.json", win)
+    page = document(study)
+    assert f": {best} needs" in page.text
+    assert f"Where {best} (seed 0) and the teacher still differ" in page.text
+    change(study, "heat.json", lambda drawn: drawn.remove(next(one for one in drawn if one["arm"] == best)))
+    assert "Where sft (seed 0) and the teacher still differ" in document(study).text
+
+
 def test_what_a_model_wrote_stays_text(study):
     """Neither a text, a token, a prompt, an arm nor a path becomes an element."""
     plain = document(study).tags
@@ -150,8 +167,8 @@ def test_what_a_model_wrote_stays_text(study):
     change(study, "texts.json", poison([0, "texts", 1, "text"]))
     change(study, "texts.json", poison([0, "prompt"]))
     change(study, "texts.json", poison([1, "texts", 0, "writer"]))
-    change(study, "heat.json", poison(["tokens", 4, "token"]))
-    change(study, "heat.json", poison(["tokens", 5, "student", 0]))
+    change(study, "heat.json", poison([1, "tokens", 4, "token"]))
+    change(study, "heat.json", poison([1, "tokens", 5, "student", 0]))
     change(study, "results.json", poison(["arms", 2, "what"]))
     change(study, "results.json", poison(["arms", 3, "name"]))
     change(study, "results.json", poison(["noise_floor", "how"]))

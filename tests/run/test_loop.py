@@ -126,7 +126,9 @@ def test_families_padded_to_different_sizes_train_on_what_they_share(
     assert not torch.equal(rows[:2048], began[:2048])
 
 
-def test_the_student_opens_anywhere_and_the_record_is_complete(recipe_file: Path, tmp_path: Path) -> None:
+def test_the_student_opens_anywhere_and_the_record_is_complete(
+    recipe_file: Path, tmp_path: Path, teacher: Path
+) -> None:
     """A plain folder for transformers; run.json says what it was made of."""
     out = distil(load(str(recipe_file), []), command="tutelage run recipe.yaml")
     AutoModelForCausalLM.from_pretrained(out / "student")
@@ -134,6 +136,8 @@ def test_the_student_opens_anywhere_and_the_record_is_complete(recipe_file: Path
     record = json.loads((out / "run.json").read_text())
     assert record["command"] == "tutelage run recipe.yaml"
     assert {"sentence", "recipe", "recipe_hash", "versions", "machine", "papers", "minutes"} <= record.keys()
+    sizes = [record[who]["parameters"] for who in ("student", "teacher")]
+    assert sizes == [load_model(path, machine=Machine()).parameters for path in (out / "student", teacher)]
     read = {Path(data["path"]).name: data["sha256"] for data in record["data"]}
     assert read["train.txt.gz"] == sha256(STORIES / "train.txt.gz")
     assert not [path for path in out.rglob("*") if path.suffix in (".pkl", ".bin", ".pt")]

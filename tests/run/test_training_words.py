@@ -112,10 +112,12 @@ def test_a_study_compares_its_arms_with_the_control(recipe_file: Path, tmp_path:
     assert found["noise_floor"]["student_nats"] > 0
     texts = json.loads((out / "texts.json").read_text())
     assert [text["writer"] for text in texts[0]["texts"]] == ["teacher", "untouched", "sft", "kd"]
-    heat = json.loads((out / "heat.json").read_text())
-    assert sum(token["counted"] for token in heat["tokens"]) == sum(
-        "nats" in token for token in heat["tokens"]
-    )
+    drawn = json.loads((out / "heat.json").read_text())
+    assert [(one["arm"], one["seed"]) for one in drawn] == [("sft", 0), ("kd", 0)]
+    for one in drawn:
+        counted = [token["counted"] for token in one["tokens"]]
+        assert counted == ["nats" in token for token in one["tokens"]]
+    assert drawn[0]["tokens"] != drawn[1]["tokens"]
 
 
 def test_rows_longer_than_a_models_positions_are_refused_before_anything_is_written(
@@ -130,7 +132,7 @@ def test_rows_longer_than_a_models_positions_are_refused_before_anything_is_writ
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("divergence={kind: jensen_shannon, beta: 3}", r"divergence.*: beta is 3"),
+        ('samples.prompt="{nothing}"', r"nothing"),
         ("samples.max_length=200", r"which has 128 positions"),
     ],
 )

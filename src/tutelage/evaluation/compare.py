@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +14,11 @@ from tutelage.distribution import Distribution, Hidden, restricted
 from tutelage.errors import TutelageError
 from tutelage.evaluation.held_out import HeldOut, measure
 from tutelage.evaluation.intervals import Interval, over_rows
-from tutelage.interfaces import Batch, Machine
+from tutelage.interfaces import Batch, Machine, Teacher
 from tutelage.models import LanguageModel, Shared, load_model, prove_shared, rows_of
+from tutelage.stores.manifest import MANIFEST
+from tutelage.teachers import TABLE as TEACHERS
+from tutelage.teachers import CachedTeacher
 from tutelage.text import Layout, collate, examples_of, read_rows
 
 ROWS_IN_A_BATCH = 8
@@ -68,19 +73,21 @@ def compare(
     Args:
         students: folders or hub names of models. All must cut text into the same tokens.
         data: held-out text: a file or hub name.
-        teacher: a model to compare with as well.
+        teacher: a model to compare with as well, the URL of a server that speaks for one, or a cache, which
+            knows only its own rows.
         max_rows: rows that are used, from the beginning.
-        prompt, completion: how they are made of other columns.
-        max_length: tokens in a row at most; None takes what all the models can, up to 512.
+        prompt, completion: how they are made of other columns; None takes what a cache was laid out with.
+        max_length: tokens in a row at most; None takes that of a cache, or what all models can, up to 512.
 
     Raises:
         TutelageError: a model or the text cannot be used.
         NotShared: two of the models do not share their token ids.
     """
     machine = Machine("cuda" if torch.cuda.is_available() else "cpu")
-    told = None if teacher is None else load_model(teacher, machine=machine)
+    told = None if teacher is None else _teacher(teacher, machine)
     opened = {name: load_model(name, machine=machine) for name in students}
-    length = fitting_length(max_length, [*opened.values(), *([told] if told else [])])
+    kept: Any = told if isinstance(told, CachedTeacher) else None
+    models = [*opened.values(), *([told] if told else [])]
     found: dict[str, HeldOut] = {}
     first: LanguageModel | None = None
     batches: list[Batch] = []
@@ -90,14 +97,23 @@ def compare(
             first = student
             rows = read_rows(data, max_rows=max_rows)
             source = f"{data} ({rows.found})"
-            examples = examples_of(rows, student.tokenizer, Layout(prompt, completion, length)).examples
+            layout = Layout(prompt, completion, max_length or 0)
+            if kept is not None:
+                layout = _as_kept(kept, rows.sha256, prompt, completion, max_length)
+            length = fitting_length(layout.max_length or None, models)
+            layout = dataclasses.replace(layout, max_length=length)
+            examples = examples_of(rows, student.tokenizer, layout).examples
+            if kept is not None:
+                named = {"sha256": rows.sha256, **asdict(layout)}
+                kept.prove_rows(examples, {"text": named}, data)
             batches = [
                 collate(examples[i : i + ROWS_IN_A_BATCH], student.pad_id).to(machine.device)
                 for i in range(0, len(examples), ROWS_IN_A_BATCH)
             ]
         prove_shared(first.vocabulary, student.vocabulary)
         shared = prove_shared(student.vocabulary, (told or student).vocabulary)
-        found[name] = measure(batches, _rows(student, shared), None if told is None else _rows(told, shared))
+        asked = None if told is None else _met(told, shared)
+        found[name] = measure(batches, _rows(student, shared), asked, getattr(told, "gold_log_probs", None))
     reference = next(iter(found.values()))
     return Comparison(
         source,
@@ -114,24 +130,51 @@ def compare(
     )
 
 
-def fitting_length(asked: int | None, models: Sequence[LanguageModel]) -> int:
+def fitting_length(asked: int | None, models: Sequence[LanguageModel | Teacher]) -> int:
     """Tokens in a row that all models take: what was asked for, or up to 512.
 
     Raises:
         TutelageError: a model takes fewer than were asked for.
     """
     for model in models:
-        if asked is not None and model.longest is not None and asked > model.longest:
+        if asked is not None and (getattr(model, "longest", None) or asked) < asked:
             raise too_long(asked, model)
-    return asked or min([512, *(model.longest for model in models if model.longest is not None)])
+    return asked or min([512, *(most for model in models if (most := getattr(model, "longest", None)))])
 
 
-def too_long(length: int, model: LanguageModel) -> TutelageError:
+def too_long(length: int, model: Any) -> TutelageError:
     """The error for rows that are longer than a model's positions."""
     return TutelageError(
         f"rows of {length} tokens for '{model.name}', which has {model.longest} positions",
         expected=f"rows of at most {model.longest} tokens",
         fix=f"write `max_length: {model.longest}`, or less",
+    )
+
+
+def _teacher(where: str, machine: Machine) -> LanguageModel | Teacher:
+    if where.startswith(("http://", "https://")):
+        return TEACHERS.load("server")(where).open(machine)
+    if "://" in where or (Path(where) / MANIFEST).is_file():
+        return CachedTeacher(where).open(machine)
+    return load_model(where, machine=machine)
+
+
+def _met(teacher: LanguageModel | Teacher, shared: Shared) -> Callable[[Batch], Distribution]:
+    if isinstance(teacher, LanguageModel):
+        return _rows(teacher, shared)
+    return lambda batch: restricted(teacher(batch), shared.width, shared.never_on(batch.tokens.device))
+
+
+def _as_kept(
+    cache: CachedTeacher, sha256: str, prompt: str | None, completion: str | None, max_length: int | None
+) -> Layout:
+    """The layout of a text in a cache, as far as the user has not given another."""
+    said = cache.laid_out(sha256)
+    return Layout(
+        prompt or said.get("prompt"),
+        completion or said.get("completion"),
+        max_length or said.get("max_length") or 0,
+        said.get("long"),
     )
 
 

@@ -12,7 +12,7 @@ What the keys mean is in `reference`; what arms and ``key=value`` words change, 
 """
 
 from tutelage.recipes.loading import from_dict, load, read
-from tutelage.recipes.places import Place, find
+from tutelage.recipes.places import Place, find, written
 from tutelage.recipes.recipe import Recipe
 from tutelage.recipes.reference import reference
 from tutelage.recipes.shelf import families, library
@@ -43,4 +43,5 @@ __all__ = [
     "load",
     "read",
     "reference",
+    "written",
 ]

@@ -110,19 +110,20 @@ def _objective(root: Node, reader: Reader, faults: Faults, needed: bool) -> Any:
 def _agree(words: Mapping[str, Any], root: Node, faults: Faults) -> None:
     """Words that are right one by one must also fit one another."""
     said, teacher, samples = root.value, words["teacher"], words["samples"]
-    key = "objective" if "objective" in said else "divergence"
+    alone = [said["divergence"]] if "divergence" in said else []
+    nodes = said["objective"].value if "objective" in said else alone
     writers = families()["samples"][samples.kind].writers
-    for term in words["objective"]:
+    for node, term in zip(nodes, words["objective"], strict=True):
         if term.against == "teacher" and teacher is None:
             faults.add(
-                said[key].spot,
+                node.spot,
                 f"{term.divergence} compares the student with a teacher, and there is none",
                 expected="a `teacher:`, or terms against the gold tokens",
                 fix="add `teacher: PATH`, or write `divergence: cross_entropy`",
             )
         if term.on != "all" and writers and term.on not in writers:
             faults.add(
-                said[key].spot,
+                node.spot,
                 f"a term on the {term.on}'s text, and the samples hold none",
                 expected=f"`on:` {listed(['all', *writers])}",
                 fix="delete `on:`, or change `samples:`",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path, PurePath
+from typing import Any
 
 from tutelage.errors import TutelageError, nearest
 from tutelage.recipes.faults import printable
@@ -17,7 +18,7 @@ from tutelage.recipes.faults import printable
 PACKAGE = Path(__file__).resolve().parent.parent
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_FILE = re.compile(r".*\.(jsonl?|csv|tsv|parquet|txt|ya?ml|gz|zip|safetensors|bin|pt)", re.IGNORECASE)
+_FILE = re.compile(r".*\.(jsonl?|csv|tsv|parquet|txt|ya?ml|gz|zip|safetensors|gguf|bin|pt)", re.IGNORECASE)
 
 
 class Place(str):
@@ -34,6 +35,13 @@ class Place(str):
         return place
 
 
+def written(value: Any) -> str:
+    """How ``run.json`` spells a place, or several of them one after the other."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(written, value))
+    return value.written if isinstance(value, Place) else str(value)
+
+
 def find(text: str, folder: Path | None = None) -> Place:
     """The place that a recipe means by ``text``.
 
@@ -47,6 +55,8 @@ def find(text: str, folder: Path | None = None) -> Place:
     """
     if text.startswith("package:"):
         return _in_package(text)
+    if "://" in text:
+        return Place(text)  # an address, such as that of a cache; whoever opens it reaches it or says why not
     path = Path(text).expanduser()
     if not text.strip() or "\0" in text or len(text) > 4096:
         raise _missing(text[:60], "an empty name" if not text.strip() else "not a file name")

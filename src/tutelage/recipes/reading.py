@@ -17,7 +17,7 @@ from tutelage.recipes.values import NONE, Mismatch, fitted, wanted
 from tutelage.recipes.words import Evaluation, SamplesWord, StudentWord, TeacherWord, Term, Training, Word
 from tutelage.registry import Entry, Option, Table, options
 
-PLACES = ("model", "tokenizer", "data")
+PLACES = ("model", "tokenizer", "data", "probe")
 """Options of any entry that name a model or data: a path or a hub name."""
 
 TERM = Entry("tutelage.objective:Term")
@@ -224,6 +224,8 @@ class Reader:
             value = self.value(item, f"{key}.{name}", known[name].annotation)
             if name in PLACES:
                 value = self._places(item, name, value)
+            if name == "cache" and isinstance(value, str):
+                value = self._cache(item, value)
             given[name] = value
         for name, option in known.items():
             if option.required and name not in given:
@@ -244,19 +246,37 @@ class Reader:
         except TutelageError as error:
             self.faults.add(node.spot, error.problem, expected=error.expected, fix=error.fix)
             return text
-        if key == "model":
+        if key in ("model", "probe"):
             self._is_model(node, place)
+        return place
+
+    def _cache(self, node: Node, text: str) -> str:
+        """A cache of a teacher: an address as it is, or a folder that lies here."""
+        if "://" in text:
+            return Place(text)
+        before = self.faults.told
+        place = self._place(node, "cache", text)
+        if self.faults.told == before and not Path(place).joinpath("manifest.json").is_file():
+            self.faults.add(
+                node.spot,
+                f"no finished cache in '{text}': no `manifest.json` there",
+                expected="a folder that `tutelage cache build` filled, or an address such as s3://bucket/name",
+                fix=f"tutelage cache build RECIPE --out {text}",
+            )
         return place
 
     def _is_model(self, node: Node, place: Place) -> None:
         """A model that lies here must be a folder with a config; a hub name is left to the hub."""
         path = Path(place)
         if path.exists() and not (path / "config.json").is_file():
+            gguf = [path] if path.suffix.lower() == ".gguf" else sorted(path.glob("*.gguf"))
             self.faults.add(
                 node.spot,
-                f"no model in '{place.written}': no `config.json` there",
+                f"no model in '{place.written}': {'only a GGUF file' if gguf else 'no `config.json`'} there",
                 expected="a folder as `save_pretrained` writes it",
-                fix="name the folder itself, such as the `student` inside a run's folder",
+                fix=f"tutelage import {gguf[0]} FOLDER, once, and name that folder instead"
+                if gguf
+                else "name the folder itself, such as the `student` inside a run's folder",
             )
 
     def _missing(self, node: Node, key: str, expected: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from tutelage.errors import Several, TutelageError
-from tutelage.recipes.places import Place
+from tutelage.recipes.places import Place, written
 from tutelage.recipes.sentences import sentence_of
 from tutelage.recipes.shelf import papers_of
 from tutelage.recipes.words import (
@@ -204,7 +204,7 @@ def _plain_option(value: Any) -> Any:
     if isinstance(value, Word):
         return _plain(value)
     if isinstance(value, Place):
-        return value.written
+        return written(value)
     if isinstance(value, Mapping):
         return {str(name): _plain_option(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -50,6 +50,10 @@ def _either(texts: Iterable[str]) -> str:
 def _teacher(word: TeacherWord | None) -> str:
     if word is None:
         return "none"
+    if word.kind == "cached":
+        return f"the cache{_place(word.options)}"
+    if word.kind == "server":
+        return f"the server at {word.options['url']}"
     inner = [item for value in word.options.values() for item in _several(value)]
     if inner:
         return f"a {_name(word.kind)} of {' and '.join(_teacher(item) for item in inner)}"

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tutelage.errors import nearest
 from tutelage.recipes.tree import Node
 
 NONE = (None, "none")
@@ -67,7 +68,7 @@ def _fit(type_: ast.expr, node: Node, nested: Nested) -> Any:
     if head == "Literal":
         choices = [ast.literal_eval(choice) for choice in inside]
         if not any(node.value == choice and type(node.value) is type(choice) for choice in choices):
-            raise Mismatch(node, _says(type_))
+            raise Mismatch(node, _says(type_), _nearest_of(node.value, choices))
         return node.value
     if head in ("list", "tuple", "Sequence", "Iterable"):
         return _fit_items(type_, inside, node, nested)
@@ -83,14 +84,16 @@ def _fit(type_: ast.expr, node: Node, nested: Nested) -> Any:
 def _fit_any_of(type_: ast.expr, inside: list[ast.expr], node: Node, nested: Nested) -> Any:
     if node.value in NONE and any(_head(one) == "None" for one in inside):
         return None
-    best: Mismatch | None = None
+    deeper: Mismatch | None = None
+    fix: str | None = None
     for one in inside:
         try:
             return _fit(one, node, nested)
         except Mismatch as mismatch:
             # A fault deeper inside tells more than "neither of the two".
-            best = mismatch if mismatch.node is not node else best
-    raise best or Mismatch(node, _says(type_))
+            deeper = mismatch if mismatch.node is not node else deeper
+            fix = fix or mismatch.fix
+    raise deeper or Mismatch(node, _says(type_), fix)
 
 
 def _fit_items(type_: ast.expr, inside: list[ast.expr], node: Node, nested: Nested) -> tuple[Any, ...]:
@@ -137,15 +140,29 @@ def _without_quotes(value: Any) -> str | None:
         return None
 
 
+def _nearest_of(value: Any, choices: list[Any]) -> str | None:
+    close = nearest(value, [str(choice) for choice in choices]) if isinstance(value, str) else None
+    return f"write '{close}' (the nearest name)" if close else None
+
+
 def _says(type_: ast.expr) -> str:
+    *most, last = dict.fromkeys(_ways(type_))
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _ways(type_: ast.expr) -> list[str]:
+    """Each way of fitting a type; those of a union and of a Literal stand side by side."""
     head, inside = _head(type_), _inside(type_)
     if head == "|":
-        return " or ".join(dict.fromkeys(_says(one) for one in inside))
+        return [way for one in inside for way in _ways(one)]
+    if head == "Literal":
+        return [str(ast.literal_eval(choice)) for choice in inside]
+    return [_says_one(head, inside)]
+
+
+def _says_one(head: str, inside: list[ast.expr]) -> str:
     if head == "Annotated":
         return f"{_says(inside[0])} {_range_says(inside[1])}".strip()
-    if head == "Literal":
-        *most, last = [str(ast.literal_eval(choice)) for choice in inside]
-        return f"{', '.join(most)} or {last}" if most else last
     if head in ("list", "tuple", "Sequence", "Iterable"):
         return f"a list, each {_says(inside[0])}"
     if head in ("dict", "Mapping"):

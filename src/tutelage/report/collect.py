@@ -23,7 +23,7 @@ class Findings:
         results: what was measured, or None while a run is under way.
         arms: the arms with their curves; without results, those whose metrics were found.
         texts: what was written to each prompt; empty if nobody was asked.
-        heat: one text token by token, or None.
+        heat: one text token by token, for each arm that was compared with a teacher.
         remarks: what a reader should know about the files, as sentences.
     """
 
@@ -32,7 +32,7 @@ class Findings:
     results: Results | None
     arms: tuple[Arm, ...]
     texts: tuple[Prompted, ...]
-    heat: Heat | None
+    heat: tuple[Heat, ...]
     remarks: tuple[str, ...]
 
 
@@ -61,7 +61,7 @@ def collect(folder: str | Path) -> Findings:
         results=results,
         arms=tuple(arms),
         texts=_optional(folder / "texts.json", tuple[Prompted, ...]) or (),
-        heat=_optional(folder / "heat.json", Heat),
+        heat=_optional(folder / "heat.json", tuple[Heat, ...]) or (),
         remarks=tuple(remarks),
     )
 

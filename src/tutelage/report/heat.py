@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tutelage.report.schema import Guess, Heat, HeatToken
@@ -60,6 +61,12 @@ class HeatMap:
     mean: str
     counted: int
     largest: tuple[Largest, ...]
+
+
+def heat_of(heats: Sequence[Heat], arm: str | None) -> HeatMap | None:
+    """The map of the arm that the report's answer is about, or of the first that can be drawn."""
+    ordered = sorted(heats, key=lambda heat: heat.arm != arm)
+    return next((drawn for heat in ordered if (drawn := heat_map(heat))), None)
 
 
 def heat_map(heat: Heat) -> HeatMap | None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import errno
 import functools
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +13,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from tutelage.citations import PAPERS, Paper
-from tutelage.errors import TutelageError
+from tutelage.files import write_text
 from tutelage.report.arms import tables
 from tutelage.report.collect import Findings, collect
 from tutelage.report.curves import figures, styles
 from tutelage.report.drawing import swatch
-from tutelage.report.heat import heat_map
+from tutelage.report.heat import heat_of
 from tutelage.report.schema import Prompted, RunFile, finite
 from tutelage.report.verdict import UNTOUCHED, verdict
 from tutelage.report.wording import amount, clean, plain
 
 HERE = Path(__file__).parent
+ELSEWHERE = "make room, or copy the folder to where you may write, and run `tutelage report` there"
 
 
 def write_report(folder: str | Path) -> Path:
@@ -40,7 +39,7 @@ def write_report(folder: str | Path) -> Path:
     """
     found = collect(folder)
     path = found.folder / "report.html"
-    _write(path, page(found))
+    write_text(path, page(found), fix=ELSEWHERE)
     return path
 
 
@@ -49,6 +48,7 @@ def page(found: Findings) -> str:
     css, script = (HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     named = styles(found)
     control = found.results.compared_with if found.results else None
+    said = verdict(found.results)
     html = _template().render(
         # The text between the tags, to the letter: its hash is what the page's own policy allows.
         css=Markup(css),
@@ -59,7 +59,7 @@ def page(found: Findings) -> str:
         results=found.results,
         facts=_facts(found),
         words=list(found.run.sentence),
-        verdict=verdict(found.results),
+        verdict=said,
         remarks=found.remarks,
         tables=tables(found.results) if found.results else (),
         figures=figures(found),
@@ -67,7 +67,7 @@ def page(found: Findings) -> str:
         arms=found.arms,
         untouched=UNTOUCHED,
         control=control,
-        heat=heat_map(found.heat) if found.heat else None,
+        heat=heat_of(found.heat, said.arm),
         texts=[(prompt.prompt, _continued(prompt)) for prompt in found.texts],
         recipe=yaml.safe_dump(found.run.recipe, sort_keys=False, allow_unicode=True, width=88),
         provenance=_provenance(found.run),
@@ -158,22 +158,3 @@ def _link(paper: Paper) -> str | None:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise TutelageError(
-            f"{path}: {'the disk is full' if full else f'cannot be written ({error.strerror})'}",
-            expected="a folder on a disk with room, writable by you",
-            fix="make room, or copy the folder to where you may write, and run `tutelage report` there",
-        ) from error

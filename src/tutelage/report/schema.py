@@ -228,7 +228,7 @@ class HeatToken(Stored):
 
 
 class Heat(Stored):
-    """``heat.json``: one text, token by token."""
+    """One arm in ``heat.json``: one text, token by token."""
 
     arm: str
     seed: int | None = None

@@ -23,11 +23,13 @@ class Verdict:
             or ``open`` where there is nothing to compare with.
         headline: one sentence.
         remarks: what else an honest reader would want to know.
+        arm: the arm that the headline is about, or None.
     """
 
     kind: Kind | Literal["open"]
     headline: str
     remarks: tuple[str, ...] = ()
+    arm: str | None = None
 
 
 def verdict(results: Results | None) -> Verdict:
@@ -52,7 +54,8 @@ def verdict(results: Results | None) -> Verdict:
     here.sort(key=comparison.rank)
     first = here[0]
     rest = tuple(comparison.sentence(d) for d in here[1:])
-    return Verdict(comparison.kind(first), comparison.sentence(first), (*rest, *comparison.caveats(here)))
+    remarks = (*rest, *comparison.caveats(here))
+    return Verdict(comparison.kind(first), comparison.sentence(first), remarks, first.arm)
 
 
 class Comparison:
@@ -148,7 +151,7 @@ def _alone(results: Results) -> Verdict:
     arm, value = trained[0], style_of(results, name).value
     after = arm.mean(name)
     if after is None:
-        return Verdict("open", f"{arm.name} has no finite number on held-out text.")
+        return Verdict("open", f"{arm.name} has no finite number on held-out text.", arm=arm.name)
     before = next((a.mean(name) for a in results.arms if a.name == UNTOUCHED), None)
     start = next((y for curve in arm.curves for x, y in curve.points("eval_student_nats") if x == 0), before)
     subject = "The student" if arm.name == "student" else arm.name
@@ -157,4 +160,4 @@ def _alone(results: Results) -> Verdict:
     teacher = results.teacher_nats
     told += f"; the teacher is at {value(teacher)}." if teacher is not None else "."
     lonely = "No control arm was run: nothing here says that plain training would have done worse."
-    return Verdict("open", told, (lonely,))
+    return Verdict("open", told, (lonely,), arm.name)

@@ -7,13 +7,12 @@ holds a hash of every file. Nothing is ever unpickled.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tutelage.errors import Damaged, TutelageError
+from tutelage.errors import Damaged
+from tutelage.files import cannot_write, flush
 
 PREFIX = "step-"
+GO_ON = (
+    "make room, or write elsewhere (`out:`); the last good state is untouched and the same command goes on"
+)
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         save_file(_plain(checkpoint.weights), temporary / "weights.safetensors")
         save_file(_plain(checkpoint.optimizer), temporary / "optimizer.safetensors")
         state = {"step": checkpoint.step, "values": checkpoint.values}
-        (temporary / "state.json").write_text(json.dumps(state, indent=1))
+        (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         hashes = {path.name: file_hash(path) for path in sorted(temporary.iterdir())}
-        (temporary / "manifest.json").write_text(json.dumps(hashes, indent=1))
+        (temporary / "manifest.json").write_text(json.dumps(hashes, indent=1), encoding="utf-8")
     for old in _saved(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -91,11 +94,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         Damaged: a file is missing or is not what was written.
     """
     try:
-        hashes = json.loads((path / "manifest.json").read_text())
+        hashes = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         for name, expected in hashes.items():
             if file_hash(path / name) != expected:
                 raise _damaged(path / name, "its hash is not the one in manifest.json")
-        state = json.loads((path / "state.json").read_text())
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         return Checkpoint(
             step=state["step"],
             weights=load_file(path / "weights.safetensors"),
@@ -165,47 +168,17 @@ def writing(target: Path) -> Iterator[Path]:
         yield temporary
         for path in temporary.rglob("*"):
             if path.is_file():
-                _flush(path)
+                flush(path)
         if target.exists():
             shutil.rmtree(target)
         os.replace(temporary, target)
-        _flush(target.parent)
+        flush(target.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise cannot_write(target, error) from error
+        raise cannot_write(target, error, GO_ON) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        TutelageError: the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        _flush(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
-
-
-def cannot_write(path: Path, error: Exception) -> TutelageError:
-    """The three lines for a full disk or a folder that cannot be written."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    full = full or "No space left" in str(error) or "File too large" in str(error)
-    return TutelageError(
-        f"{path}: " + ("the disk is full" if full else f"cannot be written ({error})"),
-        expected="a folder on a disk with room, writable by you",
-        fix="make room, or write elsewhere (`out:`); the last good state is untouched and the same command "
-        "goes on",
-    )
 
 
 def file_hash(path: Path) -> str:
@@ -220,14 +193,6 @@ def _saved(folder: Path) -> list[Path]:
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _damaged(path: Path, why: str) -> Damaged:

@@ -30,7 +30,7 @@ def demo(out: str, seeds: Sequence[int] = (0, 1, 2)) -> Path:
 
 def summary(folder: Path) -> str:
     """The table of arms, differences from the control arm and what the models write, for a terminal."""
-    found = json.loads((folder / "results.json").read_text())
+    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     lines = [_row("", "student nats", "KL to teacher", "agreement")]
     for arm in found["arms"]:
         lines.append(_row(arm["name"], *(_mean(arm["numbers"], name) for name in NUMBERS)))
@@ -41,7 +41,7 @@ def summary(folder: Path) -> str:
         if difference["metric"] == "student_nats":
             lines.append(_difference(difference, found["compared_with"]))
     texts = folder / "texts.json"
-    for sample in (json.loads(texts.read_text()) if texts.exists() else [])[:2]:
+    for sample in (json.loads(texts.read_text(encoding="utf-8")) if texts.exists() else [])[:2]:
         lines += ["", f"prompt: {sample['prompt']}"]
         lines += [f"  {text['writer']:<14} {' '.join(text['text'].split())}" for text in sample["texts"]]
     return "\n".join(lines)

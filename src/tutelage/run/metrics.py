@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from tutelage.run.checkpoint import write_text
+from tutelage.files import write_text
 
 Track = Callable[[Mapping[str, float], int], None]
 
@@ -121,7 +121,7 @@ class Metrics:
         if self.quiet or not self.path.exists():
             return
         kept = []
-        for line in self.path.read_text().splitlines():
+        for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line)
@@ -142,5 +142,5 @@ class Metrics:
         if self._track is not None:
             self._track(numbers, step)
         if not self.quiet:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps({"step": step, **numbers}) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from typing import Any
@@ -13,7 +14,7 @@ from tutelage.evaluation.held_out import measured_positions
 from tutelage.evaluation.intervals import over_seeds, spread, t95
 from tutelage.interfaces import Machine
 from tutelage.models import load_model, write
-from tutelage.recipes import Recipe
+from tutelage.recipes import Recipe, written
 from tutelage.run.opened import Shelf
 from tutelage.run.single import MEASURED, Job, Probe
 
@@ -35,15 +36,17 @@ def results(recipe: Recipe, jobs: list[Job], untouched: dict[int, Any]) -> dict[
     for job in jobs:
         by_arm.setdefault(job.arm, []).append(job)
     for name, members in by_arm.items():
-        measured = {job.seed: json.loads((job.folder / MEASURED).read_text()) for job in members}
+        measured = {
+            job.seed: json.loads((job.folder / MEASURED).read_text(encoding="utf-8")) for job in members
+        }
         what = " + ".join(str(term) for term in members[0].recipe.objective)
         arms.append(_arm(name, what, measured, [_curve(job) for job in members]))
     found: dict[str, Any] = {"arms": arms}
     first = next(iter(arms), None)
-    measured = json.loads((jobs[0].folder / MEASURED).read_text())
+    measured = json.loads((jobs[0].folder / MEASURED).read_text(encoding="utf-8"))
     if recipe.evaluation is not None and measured["tokens"]:
         found["held_out"] = {
-            "path": recipe.evaluation.data,
+            "path": written(recipe.evaluation.data),
             "rows": measured["rows"],
             "tokens": measured["tokens"],
         }
@@ -65,7 +68,7 @@ def texts(recipe: Recipe, jobs: list[Job], shelf: Shelf) -> list[dict[str, Any]]
         return []
     length = recipe.evaluation.max_new_tokens
 
-    def written(model: Any) -> list[str]:
+    def continued(model: Any) -> list[str]:
         return write(
             model, prompts, max_new_tokens=length, seed=jobs[0].seed, temperature=WRITING_TEMPERATURE
         )
@@ -73,30 +76,42 @@ def texts(recipe: Recipe, jobs: list[Job], shelf: Shelf) -> list[dict[str, Any]]
     writers: dict[str, list[str]] = {}
     teacher = shelf.teacher(recipe.teacher)
     if getattr(teacher, "loaded", None) is not None:
-        writers["teacher"] = written(teacher.loaded)  # type: ignore[union-attr]
-    writers["untouched"] = written(shelf.student(recipe, jobs[0].seed))
+        writers["teacher"] = continued(teacher.loaded)  # type: ignore[union-attr]
+    writers["untouched"] = continued(shelf.student(recipe, jobs[0].seed))
     for job in jobs:
         if job.arm not in writers:
-            writers[job.arm] = written(load_model(str(job.folder / "student"), machine=Machine()))
+            writers[job.arm] = continued(load_model(str(job.folder / "student"), machine=Machine()))
     return [
         {"prompt": prompt, "texts": [{"writer": name, "text": text[i]} for name, text in writers.items()]}
         for i, prompt in enumerate(prompts)
     ]
 
 
-def heat(recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerator: Accelerator) -> dict[str, Any] | None:
-    """Token by token, where the last arm's student and the teacher differ on the first held-out text."""
-    job = jobs[-1]
+def heat(jobs: list[Job], shelf: Shelf, accelerator: Accelerator) -> list[dict[str, Any]]:
+    """Token by token, where each arm's student and the teacher differ on the first held-out text; one seed.
+
+    Which of them a report shows is the report's to say.
+    """
+    first: dict[str, Job] = {}
+    for job in jobs:
+        first.setdefault(job.arm, job)
+    drawn = [_heat(job, shelf, accelerator) for job in first.values()]
+    return [one for one in drawn if one is not None]
+
+
+def _heat(job: Job, shelf: Shelf, accelerator: Accelerator) -> dict[str, Any] | None:
     student = load_model(str(job.folder / "student"), machine=shelf.machine)
     probe = Probe(job, shelf, student, accelerator)
     if not probe.batches or probe.teacher is None:
         return None
-    batch = probe.batches[0].first(HEAT_TOKENS)
+    # The whole row: a teacher on disk knows rows, not beginnings of them.
+    batch = probe.batches[0].first(probe.batches[0].tokens.shape[1])
     said, told = probe.pair(batch)
     nats = measured_positions(batch, said, told)["forward_kl_nats"].tolist()
     best = [_first(d, student.tokenizer) for d in (said, told)]
     tokens, index = [], 0
-    for token, counted, real in zip(batch.tokens[0], batch.mask[0], batch.attention[0], strict=True):
+    row = zip(batch.tokens[0], batch.mask[0], batch.attention[0], strict=True)
+    for token, counted, real in itertools.islice(row, HEAT_TOKENS):
         if not real:
             continue
         shown: dict[str, Any] = {"token": student.tokenizer.decode([int(token)]), "counted": bool(counted)}
@@ -128,7 +143,7 @@ def _curve(job: Job) -> dict[str, Any]:
     # One list a metric, as long as the steps; None where a step was not measured.
     path = job.folder / "metrics.jsonl"
     by_step: dict[int, dict[str, float]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         numbers = json.loads(line)
         by_step.setdefault(numbers.pop("step"), {}).update(numbers)
     names = [name for name in CURVES if any(name in numbers for numbers in by_step.values())]

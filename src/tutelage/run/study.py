@@ -20,9 +20,9 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import ProjectConfiguration
 
 from tutelage.errors import MissingExtra, TutelageError
+from tutelage.files import write_text
 from tutelage.recipes import Recipe
 from tutelage.run import provenance
-from tutelage.run.checkpoint import write_text
 from tutelage.run.opened import Shelf, open_words, try_objective
 from tutelage.run.results import heat, results, texts
 from tutelage.run.single import MEASURED, Job, Probe, run_job
@@ -58,7 +58,9 @@ def distil(recipe: Recipe, *, command: str = "") -> Path:
         # Only a run that can begin takes its folder: a mended recipe must not meet its own failed attempt.
         for job in jobs:
             open_words(job.recipe, shelf)
-        record = _claim(out, recipe, accelerator, command)
+        record = _claim(out, recipe, shelf, command)
+    else:
+        _same_caches(out, record, jobs, shelf)
     _measure_untouched(recipe, jobs, shelf, accelerator)
     for job in jobs:
         if not job.done:
@@ -68,7 +70,7 @@ def distil(recipe: Recipe, *, command: str = "") -> Path:
         _conclude(out, recipe, jobs, shelf, accelerator)
         record["minutes"] = round(record.get("minutes", 0) + (time.monotonic() - began) / 60, 2)
         record["finished"] = provenance.now()
-        record |= _sizes(recipe, shelf)
+        record |= _opened(recipe, jobs, shelf)
         _write_json(out / "run.json", record)
     return out
 
@@ -105,7 +107,7 @@ def _found(out: Path, recipe: Recipe) -> dict[str, Any]:
     path = out / "run.json"
     if path.exists():
         try:
-            record = json.loads(path.read_text())
+            record = json.loads(path.read_text(encoding="utf-8"))
             before = record["recipe_hash"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TutelageError(
@@ -130,8 +132,25 @@ def _found(out: Path, recipe: Recipe) -> dict[str, Any]:
     return {}
 
 
-def _claim(out: Path, recipe: Recipe, accelerator: Accelerator, command: str) -> dict[str, Any]:
+def _same_caches(out: Path, record: dict[str, Any], jobs: list[Job], shelf: Shelf) -> None:
+    """Refuse to go on with a cache that is not the one that the run began with."""
+    for job in jobs:
+        if job.recipe.needs_teacher and not job.done:
+            shelf.teacher(job.recipe.teacher)
+    before = record.get("caches", {})
+    for place, identity in shelf.caches().items():
+        if before.get(place, identity) != identity:
+            raise TutelageError(
+                f"{out}: the cache '{place}' is not the one that this run began with "
+                f"({identity[:12]} now, {before[place][:12]} then)",
+                expected="the same cache until the run has ended",
+                fix="put the old one back, or choose another folder with `out=...`",
+            )
+
+
+def _claim(out: Path, recipe: Recipe, shelf: Shelf, command: str) -> dict[str, Any]:
     """Take a new folder for this recipe."""
+    accelerator = shelf.accelerator
     record = {
         "sentence": recipe.sentence(),
         "recipe": recipe.resolved(),
@@ -141,6 +160,7 @@ def _claim(out: Path, recipe: Recipe, accelerator: Accelerator, command: str) ->
         "commit": provenance.commit(),
         "machine": provenance.machine(str(accelerator.device)) | {"processes": accelerator.num_processes},
         "data": [],
+        **({"caches": shelf.caches()} if shelf.caches() else {}),
         "papers": list(recipe.papers),
         "command": command,
         "started": provenance.now(),
@@ -176,24 +196,29 @@ def _untouched(out: Path, seed: int) -> Path:
 
 def _conclude(out: Path, recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerator: Accelerator) -> None:
     untouched = {
-        job.seed: json.loads(_untouched(out, job.seed).read_text())
+        job.seed: json.loads(_untouched(out, job.seed).read_text(encoding="utf-8"))
         for job in jobs
         if _untouched(out, job.seed).exists()
     }
     _write_json(out / "results.json", results(recipe, jobs, untouched))
     if recipe.evaluation is not None:
         _write_json(out / "texts.json", texts(recipe, jobs, shelf))
-        drawn = heat(recipe, jobs, shelf, accelerator)
-        if drawn is not None:
+        drawn = heat(jobs, shelf, accelerator)
+        if drawn:
             _write_json(out / "heat.json", drawn)
 
 
-def _sizes(recipe: Recipe, shelf: Shelf) -> dict[str, Any]:
-    student = shelf.student(recipe, 0)
-    opened = shelf.opened_samples()
+def _opened(recipe: Recipe, jobs: list[Job], shelf: Shelf) -> dict[str, Any]:
+    """How large the models are, and what was read."""
+    # Where only arms name a teacher, that of the first that does stands for them.
+    words = [recipe.teacher, *(job.recipe.teacher for job in jobs)]
+    teacher = shelf.teacher(next((word for word in words if word is not None), None))
+    told = {"parameters": getattr(teacher, "parameters", None), **getattr(teacher, "record", {})}
+    known = {name: value for name, value in told.items() if value is not None}
     return {
-        "student": {"parameters": student.parameters},
-        "data": [{"path": s.path, "sha256": s.sha256, "rows": len(s), "found": s.found} for s in opened],
+        "student": {"parameters": shelf.student(recipe, 0).parameters},
+        **({"teacher": known} if known else {}),
+        "data": shelf.data_read(),
     }
 
 

@@ -4,7 +4,10 @@ from typing import Any
 
 from tutelage.registry import Entry, Table
 
-TABLE = Table("samples", {"dataset": Entry("tutelage.samples.dataset:DatasetSamples")})
+TABLE = Table(
+    "samples",
+    {"dataset": Entry("tutelage.samples.dataset:DatasetSamples", writers=frozenset({"dataset"}))},
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -27,8 +27,9 @@ class DatasetSamples:
         split: which split of a hub data set.
         prompt: how a prompt is made of other columns, such as "{instruction}\\n{input}".
         completion: how a completion is made of other columns.
-        max_length: tokens in a row at most.
-        long: what is done with a longer row: `split` a text into pieces, `cut` it, or `drop` it.
+        max_length: tokens in a row at most; at least one to start from and one to say.
+        long: what is done with a longer row: `split` a text into pieces, `cut` it, or `drop` it; None takes
+            the first of them that the kind of row allows.
         max_rows: only so many rows from the top; None takes all.
         shuffle: draw the order anew in every epoch; False keeps the file's.
     """
@@ -37,9 +38,9 @@ class DatasetSamples:
     split: str = "train"
     prompt: str | None = None
     completion: str | None = None
-    max_length: int = 512
-    long: str | None = None
-    max_rows: int | None = None
+    max_length: Annotated[int, "[2, inf)"] = 512
+    long: Literal["split", "cut", "drop"] | None = None
+    max_rows: Annotated[int, "[1, inf)"] | None = None
     shuffle: bool = True
 
     def open(self, tokenizer: Any) -> OpenDataset:

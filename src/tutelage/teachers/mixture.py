@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class MixtureTeacher:
     """
 
     teachers: tuple[Teacher, ...]
-    weights: tuple[float, ...] | None = None
+    weights: tuple[Annotated[float, "[0, inf)"], ...] | None = None
     route: str | None = None
     names: tuple[str, ...] | None = None
     shared: Any = dataclasses.field(default=None, repr=False, compare=False)
@@ -45,6 +45,20 @@ class MixtureTeacher:
     def vocabulary(self) -> Any:
         """What the ids mean that all members share; None until it is open."""
         return self.shared
+
+    @property
+    def parameters(self) -> int | None:
+        """The sum over its members; None until it is open, or where a member does not know."""
+        counts = [getattr(teacher, "parameters", None) for teacher in self.teachers]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the data that it or a member looks at."""
+        own = [] if self.route is None else [self.route]
+        inner = [name for teacher in self.teachers for name in getattr(teacher, "columns", ())]
+        return tuple(dict.fromkeys([*own, *inner]))
 
     def open(self, machine: Machine) -> MixtureTeacher:
         """Open all members and prove on which ids they meet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -26,13 +26,18 @@ class ModelTeacher:
 
     model: str
     tokenizer: str | None = None
-    dtype: str | None = None
+    dtype: Literal["float32", "bfloat16"] | None = None
     loaded: LanguageModel | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def vocabulary(self) -> Any:
         """What its token ids mean; None until it is open."""
         return None if self.loaded is None else self.loaded.vocabulary
+
+    @property
+    def parameters(self) -> int | None:
+        """How many numbers it has learnt; None until it is open."""
+        return None if self.loaded is None else self.loaded.parameters
 
     def open(self, machine: Machine) -> ModelTeacher:
         """Load the weights, in evaluation mode and without gradients."""
