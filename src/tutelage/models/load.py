@@ -16,7 +16,7 @@ from transformers.utils import logging
 from tutelage.errors import Damaged, TutelageError
 from tutelage.interfaces import Machine
 from tutelage.models.heads import known_head
-from tutelage.models.tokenizers import first_line, load_tokenizer
+from tutelage.models.tokenizers import first_line, load_tokenizer, refuse_gguf
 from tutelage.models.vocabulary import Vocabulary, vocabulary_of
 from tutelage.text import could_be_on_a_hub
 
@@ -71,6 +71,7 @@ def load_model(where: str | Path, *, machine: Machine, tokenizer: str | Path | N
         Damaged: weights are missing or have other shapes than the config says.
     """
     name = str(where)
+    refuse_gguf(Path(where))
     if Path(where).is_dir():
         _check_folder(Path(where))
     elif Path(where).exists() or not could_be_on_a_hub(name):

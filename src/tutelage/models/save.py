@@ -5,18 +5,32 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tutelage.errors import TutelageError
+from tutelage.files import flush
 from tutelage.models.load import LanguageModel, quiet
 from tutelage.models.tokenizers import first_line
 
 
-def save_student(model: LanguageModel, folder: str | Path) -> Path:
+def save_student(
+    model: LanguageModel,
+    folder: str | Path,
+    *,
+    replace: bool = True,
+    beside: Mapping[str, str] | None = None,
+) -> Path:
     """Write weights (safetensors), config and tokenizer; anything in the ecosystem loads the folder.
 
     Everything is written beside the folder first and takes its place when it is whole: a crash or a
     full disk leaves what was there before.
+
+    Args:
+        model: what is saved.
+        folder: where.
+        replace: whether an earlier model in that folder may go; if not, no folder with anything in it.
+        beside: texts of further files of the folder, by name.
 
     Returns:
         The folder.
@@ -25,10 +39,13 @@ def save_student(model: LanguageModel, folder: str | Path) -> Path:
         TutelageError: the folder can't be written, or is something else than a saved model.
     """
     target = Path(folder)
-    if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or _is_a_model(target))):
+    if target.exists() and not (
+        target.is_dir() and (not any(target.iterdir()) or (replace and _is_a_model(target)))
+    ):
         raise TutelageError(
-            f"{target}: exists and is no saved model",
-            expected="a folder that does not exist yet, or one with an earlier model",
+            f"{target}: exists and is {'no saved model' if replace else 'not empty'}",
+            expected="a folder that does not exist yet"
+            + (", or one with an earlier model" if replace else ""),
             fix="choose another folder; nothing was written",
         )
     temporary: Path | None = None
@@ -38,9 +55,15 @@ def save_student(model: LanguageModel, folder: str | Path) -> Path:
         with quiet():
             model.model.save_pretrained(temporary)
             model.tokenizer.save_pretrained(temporary)
+        for name, text in (beside or {}).items():
+            (temporary / name).write_text(text, encoding="utf-8")
         temporary.chmod(0o777 & ~_umask())
-        _flush(temporary)
-        _take_place(temporary, target)
+        for path in temporary.iterdir():
+            flush(path)
+        if replace:
+            _take_place(temporary, target)
+        else:
+            temporary.rename(target)  # fails where something has come into the folder meanwhile
     except (OSError, RuntimeError) as error:  # safetensors reports a full disk in an error of its own
         raise TutelageError(
             f"{target}: the model can't be written ({getattr(error, 'strerror', None) or first_line(error)})",
@@ -63,12 +86,6 @@ def save_student(model: LanguageModel, folder: str | Path) -> Path:
 
 def _is_a_model(folder: Path) -> bool:
     return (folder / "config.json").exists()
-
-
-def _flush(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 def _take_place(temporary: Path, target: Path) -> None:

@@ -32,6 +32,7 @@ def load_tokenizer(where: str | Path) -> PreTrainedTokenizerBase:
     """
     folder = Path(where)
     there = folder.is_dir()
+    refuse_gguf(folder)
     if not there and (folder.exists() or not could_be_on_a_hub(str(where))):
         raise TutelageError(
             f"{where}: {'not a folder' if folder.exists() else 'there is no such folder'}",
@@ -61,6 +62,25 @@ def load_tokenizer(where: str | Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def refuse_gguf(where: Path) -> None:
+    """Refuse a GGUF file, or a folder that holds nothing else of a model, and say how it is imported.
+
+    Opening one takes a minute each time and says nothing about what it leaves out; importing it once does.
+
+    Raises:
+        TutelageError: it is one.
+    """
+    file = where if where.suffix.lower() == ".gguf" and where.is_file() else None
+    if where.is_dir() and not (where / "config.json").exists() and not (where / "tokenizer.json").exists():
+        file = next(iter(sorted(where.glob("*.gguf"))), None)
+    if file is not None:
+        raise TutelageError(
+            f"{where}: {'a GGUF file' if file == where else f'only a GGUF file ({file.name})'}",
+            expected="a plain folder with config.json, model.safetensors and tokenizer.json",
+            fix=f"tutelage import {file} FOLDER, once, and name that folder instead",
+        )
 
 
 def first_line(error: BaseException) -> str:

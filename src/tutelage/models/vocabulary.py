@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,23 @@ class Vocabulary:
     def unassigned(self) -> tuple[int, ...]:
         """Ids below ``width`` that are no token."""
         return tuple(i for i, token in enumerate(self.tokens) if token is None)
+
+    def told(self) -> dict[str, Any]:
+        """All but the tokenizer, as plain JSON values."""
+        return {
+            "tokens": list(self.tokens),
+            "rows": self.rows,
+            "end": self.end,
+            "name": self.name,
+            "rules": self.rules,
+            "added": sorted(self.added),
+        }
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any], tokenizer: Any = None) -> Vocabulary:
+        """The vocabulary that `told` described, with a tokenizer that shows where it differs from another."""
+        said = {**told, "tokens": tuple(told["tokens"]), "added": frozenset(told["added"])}
+        return cls(**said, tokenizer=tokenizer)
 
     def __repr__(self) -> str:
         return f"Vocabulary({self.name}: {self.width:,} tokens, {self.rows:,} rows)"

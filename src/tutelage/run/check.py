@@ -19,6 +19,7 @@ from tutelage.recipes import Recipe
 from tutelage.run.learner import Learner, recompute_activations
 from tutelage.run.opened import Shelf, estimator_of, meeting, open_words, try_objective
 from tutelage.run.single import Job, Probe
+from tutelage.run.special_tokens import special_tokens
 from tutelage.run.study import make_accelerator
 from tutelage.text import show
 
@@ -85,7 +86,11 @@ def check(recipe: Recipe) -> CheckResult:
     samples = shelf.samples(single.samples, student)
     shared = meeting(student, teacher)
     findings = {"text": f"{samples.source.found}; {samples.said}", "vocabulary": shared.said}
-    findings |= _templates(student, teacher)
+    if (said := getattr(teacher, "said", None)) is not None:
+        findings["teacher"] = said
+    speaks = getattr(teacher, "loaded", None) or getattr(teacher, "opened", None)
+    marks, ids = special_tokens(student, speaks, samples)
+    findings |= marks
     probe = Probe(Job("check", single.seed, single, Path(recipe.out)), shelf, student, accelerator)
     where = "held-out text"
     if not probe.batches:
@@ -96,7 +101,7 @@ def check(recipe: Recipe) -> CheckResult:
     numbers: dict[str, Any] = {"where": where, "rows": len(found.tokens), "tokens": int(found.tokens.sum())}
     numbers |= {name: asdict(over_rows(sums, found.tokens)) for name, sums in found.sums.items()}
     numbers["unigram_nats"] = unigram_nats(samples.examples, probe.batches, student.vocabulary.width)
-    numbers |= probe.outside()
+    numbers |= probe.outside() | ids
     findings["nats per token"] = _said_nats(found, where, numbers["unigram_nats"])
     numbers["step_bytes"], numbers["machine_bytes"] = _memory(single, student, teacher, samples, shared)
     findings["memory"] = (
@@ -124,21 +129,6 @@ def unigram_nats(examples: Any, batches: list[Batch], width: int) -> float:
 def _judged(recipe: Recipe) -> Recipe:
     arms = [arm for _, _, arm in recipe.runs()]
     return next((arm for arm in arms if arm.needs_teacher), arms[0])
-
-
-def _templates(student: LanguageModel, teacher: Teacher | None) -> dict[str, str]:
-    loaded = getattr(teacher, "loaded", None)
-    if loaded is None:
-        return {}
-    ours, theirs = student.tokenizer, loaded.tokenizer
-    same = getattr(ours, "chat_template", None) == getattr(theirs, "chat_template", None)
-    ends = (ours.eos_token, theirs.eos_token)
-    return {
-        "template": "the same" if same else "DIFFERENT chat templates: the student's is used for both",
-        "end token": f"the same, {ends[0]}"
-        if ends[0] == ends[1]
-        else f"DIFFERENT: student {ends[0]}, teacher {ends[1]}",
-    }
 
 
 def _said_nats(found: HeldOut, where: str, unigram: float) -> str:
@@ -191,7 +181,7 @@ def _memory(
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     elif CLEAR_REFS.exists():
-        CLEAR_REFS.write_text("5")  # the peak of the resident set is counted from here
+        CLEAR_REFS.write_text("5", encoding="ascii")  # the peak of the resident set is counted from here
     loss, _ = learner(batch, None if teacher is None else teacher(batch), counted)
     loss.backward()
     learner.zero_grad()
@@ -204,7 +194,7 @@ def _memory(
 def _peak_resident_bytes() -> int:
     # Linux's getrusage hands the maximum of the starting process down; its own high-water mark does not.
     if CLEAR_REFS.exists():
-        lines = CLEAR_REFS.with_name("status").read_text().splitlines()
+        lines = CLEAR_REFS.with_name("status").read_text(encoding="utf-8", errors="replace").splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     # Elsewhere kilobytes, on macOS bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
