@@ -2,6 +2,8 @@
 
 from typing import Annotated
 
+import torch
+
 from tutelage.divergences.kl import forward_kl, reverse_kl
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
@@ -37,8 +39,9 @@ def alpha_divergence(
             expected="a power from 0 (reverse KL) to 1 (forward KL)",
             fix="write `order: 0.5` for four times the squared Hellinger distance",
         )
-    if order in (0, 1):
-        return (forward_kl if order else reverse_kl).density(log_q, log_p)
+    # Nearer to an end than rounding it is the KL, and a smaller divisor would underflow.
+    if min(order, 1 - order) < torch.finfo(log_q.dtype).eps ** 2:
+        return (forward_kl if order > 0.5 else reverse_kl).density(log_q, log_p)
     p, q = log_p.exp(), log_q.exp()
     gap = p - q
     # expm1 of the log ratio instead of a difference of powers: near 0 and 1 the divisor is tiny. The

@@ -1,6 +1,9 @@
 """Jensen-Shannon divergence with a weight (GKD's generalised JSD; f-DISTILL's JS at one half)."""
 
+import math
 from typing import Annotated
+
+import torch
 
 from tutelage.divergences.kl import forward_kl, reverse_kl
 from tutelage.divergences.separable import separable
@@ -42,10 +45,12 @@ def jensen_shannon(
             expected="a share from 0 (forward KL) to 1 (reverse KL)",
             fix="write `beta: 0.5` for the ordinary Jensen-Shannon divergence",
         )
+    # So near to an end the divergence is the KL to a relative `end`, and the formula loses more digits.
+    end = math.sqrt(torch.finfo(log_q.dtype).eps)
+    if scaled and min(beta, 1 - beta) < end:
+        return (reverse_kl if beta > 0.5 else forward_kl).density(log_q, log_p)
     p, q = log_p.exp(), log_q.exp()
     if beta in (0, 1):
-        if scaled:
-            return (reverse_kl if beta else forward_kl).density(log_q, log_p)
         return q * 0, q * 0  # not by the formula: zero times the infinite KL is undefined
     log_m = mixture(p, q, weight=beta).log()
     scale = 1 / (beta * (1 - beta)) - 3 if scaled else 1.0
