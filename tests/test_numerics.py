@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from tutelage.numerics import RunningNormaliser, log_one_minus_exp, mixture, times_log
+from tutelage.numerics import RunningNormaliser, largest, log_one_minus_exp, mixture, times_log
 
 INF = math.inf
 PROBABILITIES = st.floats(0, 1)
@@ -114,3 +114,16 @@ def test_a_normaliser_leaves_its_tiles_as_they_were() -> None:
     with_scratch.add(tile, scratch)
     assert torch.equal(tile, kept)
     assert torch.equal(plain.value(), with_scratch.value())
+
+
+@given(seed=st.integers(0, 1000), v=st.integers(1, 400), n=st.integers(1, 4), k=st.integers(1, 12))
+def test_the_largest_are_found_through_blocks(seed: int, v: int, n: int, k: int) -> None:
+    """The same numbers as sorting everything, with rows that hold them, also where many are equal or -inf."""
+    made = torch.Generator().manual_seed(seed)
+    tile = torch.randint(-9, 9, (v, n), generator=made).double()
+    tile[tile < -6] = -torch.inf
+    k = min(k, v)
+    numbers, rows = largest(tile, k)
+    assert torch.equal(numbers, tile.topk(k, 0).values)
+    assert torch.equal(tile.gather(0, rows), numbers)
+    assert all(len(set(column)) == k for column in rows.T.tolist())

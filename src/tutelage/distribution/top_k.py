@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from tutelage.distribution.base import (
-    SLICE,
     BucketRows,
     Chunk,
     Distribution,
@@ -19,10 +18,12 @@ from tutelage.distribution.base import (
     Workspace,
     partial,
     says_something,
-    slices,
 )
 from tutelage.errors import OutOfRange, TutelageError
-from tutelage.numerics import RunningNormaliser, RunningTopK, log_one_minus_exp
+from tutelage.numerics import largest, log_one_minus_exp
+
+AT_A_TIME = 256
+"""Positions whose rows are looked through at a time for their most likely tokens."""
 
 Tail = Literal["bucket", "renormalise", "drop"]
 
@@ -131,7 +132,7 @@ class TopK(Distribution):
 def kept(distribution: Distribution, k: int, rows: slice = slice(None)) -> TopK:
     """The ``k`` most likely tokens of any distribution at some positions, and the mass of the rest.
 
-    The rest is what the kept ones leave of one, so nothing of size positions x vocabulary is made.
+    The rest is what the kept ones leave of one; rows are made for some positions at a time.
     Tokens of probability zero are never kept: their columns are empty.
 
     Raises:
@@ -151,20 +152,18 @@ def kept(distribution: Distribution, k: int, rows: slice = slice(None)) -> TopK:
         tail = None if fewer else distribution.log_tail[rows]
         return TopK(ids, logs, distribution.vocab_size, tail, distribution.never)
     workspace = Workspace(distribution.like)
-    opened = distribution.open(rows, workspace)
-    if not isinstance(opened, FullRows):
-        raise partial("cut to its most likely tokens")
-    tile = workspace.take(min(SLICE, opened.vocab_size), opened.n)
-    running, normaliser = RunningTopK(k, opened.n, tile), RunningNormaliser(opened.n, tile)
-    for tokens in slices(opened.vocab_size):
-        part = tile[: tokens.stop - tokens.start]
-        opened.fill(tokens, part)
-        running.add(part, tokens.start)
-        normaliser.add(part, scratch=part)
-    logs, ids = running.value()
-    logs = logs - says_something(normaliser.value())
-    ids = ids.masked_fill(logs == -torch.inf, -1)
-    return TopK(ids.T, logs.T, distribution.vocab_size, never=distribution.never)
+    ids, logs = [], []
+    for chunk in torch.arange(distribution.positions)[rows].split(AT_A_TIME):
+        workspace.reset()
+        opened = distribution.open(chunk.to(distribution.like.device), workspace)
+        if not isinstance(opened, FullRows):
+            raise partial("cut to its most likely tokens")
+        tile = workspace.take(opened.vocab_size, opened.n)
+        normaliser = says_something(opened.fill_all(tile))
+        best, at = largest(tile, k)
+        logs.append((best - normaliser).T)
+        ids.append(torch.where(best > -torch.inf, at, -1).T)
+    return TopK(torch.cat(ids), torch.cat(logs), distribution.vocab_size, never=distribution.never)
 
 
 def gold(tokens: Tensor, vocab_size: int, like: Tensor) -> TopK:
