@@ -13,14 +13,17 @@ SOURCE = Path(__file__).parents[1] / "src" / "tutelage"
 FAMILIES = ("teachers", "samples", "estimators", "constraints", "plans")
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "citations", "shapes", "seeds", "objective"),
-    ("numerics", "registry", "schedules"),
+    ("files", "numerics", "registry", "schedules"),
     ("interfaces",),
     ("distribution", "text", "privacy"),
     ("divergences", "models", "stores"),
+    ("clients",),
     FAMILIES,
     ("evaluation",),
     ("recipes",),
     ("run",),
+    ("serving",),
+    ("conformance",),
     ("report",),
     ("api",),
     ("cli",),

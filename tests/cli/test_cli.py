@@ -13,7 +13,7 @@ from tutelage.citations import PAPERS
 from tutelage.cli import answered, listing
 from tutelage.recipes import families
 
-VERBS = ("demo", "run", "check", "evaluate", "report", "list", "cite")
+VERBS = ("demo", "run", "check", "evaluate", "report", "import", "serve", "list", "cite")
 
 QUICK = """
 import sys
@@ -121,7 +121,7 @@ def test_cite_gives_the_papers_behind_a_name(capsys, tmp_path):
     ("arguments", "said"),
     [
         (["lst"], "write `tutelage list` (the nearest verb)"),
-        (["distil"], "demo, run, check, evaluate, report, list, cite"),
+        (["distil"], ", ".join(VERBS)),
         (["run"], "tutelage run"),
         (["run", "--fast"], "--fast"),
         (["run", "nowhere.yaml"], "nowhere.yaml: no such recipe"),
@@ -133,6 +133,8 @@ def test_cite_gives_the_papers_behind_a_name(capsys, tmp_path):
         (["cite", "."], "has no `run.json`"),
         (["report", "nowhere"], "nowhere: is not a folder"),
         (["report", "."], "has no `run.json`"),
+        (["import", "x.gguf", "y"], "x.gguf: there is no such file"),
+        (["import", "smollm2", "y"], "write 'smollm2-135m-instruct' (the nearest name)"),
         (["evaluate", "x"], "data"),
         (["evaluate", "x", "--data", "y.txt"], "no such file or folder 'x'"),
         (["evaluate", "x", "--data", "y.txt", "--max-rows", "0"], "max_rows"),

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 
 import yaml
 from pages import ROOT
@@ -31,19 +32,43 @@ def test_constraints_pin_every_direct_dependency_once():
     assert {name_of(one) for one in wanted} - {"tutelage"} <= set(pinned)
 
 
-def test_what_the_package_imports_is_what_it_depends_on():
-    """A user installs no development extra: every library that src imports is a plain dependency."""
-    imported = set()
-    for path in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                imported.add(node.module.partition(".")[0])
+def imports(node: ast.AST) -> set[str]:
+    """Libraries imported anywhere below a node, by the name of their package."""
+    found = set()
+    for line in ast.walk(node):
+        if isinstance(line, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in line.names}
+        elif isinstance(line, ast.ImportFrom) and line.module and not line.level:
+            found.add(line.module.partition(".")[0])
     installed_as = {"yaml": "pyyaml"}
-    libraries = imported - sys.stdlib_module_names - {"tutelage"}
+    libraries = found - sys.stdlib_module_names - {"tutelage"}
+    return {installed_as.get(name, name.replace("_", "-")) for name in libraries}
+
+
+def guards(tree: ast.AST) -> Iterator[tuple[ast.Try, str]]:
+    """Every ``try`` whose error is a `MissingExtra`, with the name of the extra."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try):
+            for call in (call for handler in node.handlers for call in ast.walk(handler)):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "MissingExtra":
+                    yield node, ast.literal_eval(call.args[1])
+
+
+def test_what_the_package_imports_is_what_it_depends_on():
+    """A user installs no development extra: every library that src imports is a plain dependency.
+
+    The others are imported where a missing one is told with the extra that holds it.
+    """
     wanted = {name_of(one) for one in PROJECT["project"]["dependencies"]}
-    assert {installed_as.get(name, name.replace("_", "-")) for name in libraries} <= wanted
+    for path in (ROOT / "src").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        optional = set()
+        for guard, extra in guards(tree):
+            guarded = imports(ast.Module(guard.body, []))
+            held = {name_of(one) for one in PROJECT["project"]["optional-dependencies"][extra]}
+            assert guarded <= held | wanted, f"{path.name}: {guarded} is not in the extra '{extra}'"
+            optional |= guarded
+        assert imports(tree) <= wanted | optional, f"{path.name} imports {imports(tree) - wanted - optional}"
 
 
 def test_there_is_no_lock_file():

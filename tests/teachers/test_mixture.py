@@ -9,7 +9,7 @@ import torch
 
 from tutelage.errors import TutelageError
 from tutelage.interfaces import Batch, Machine
-from tutelage.models import load_tokenizer, new_model, save_student
+from tutelage.models import load_model, load_tokenizer, new_model, save_student
 from tutelage.teachers import MixtureTeacher, ModelTeacher
 from tutelage.text import Example, collate
 
@@ -58,6 +58,15 @@ def test_a_routed_mixture_asks_the_teacher_that_the_row_names(folders: list[str]
     row_of = rows.positions[0]
     expected = torch.where((row_of == 1)[:, None], one, other)
     torch.testing.assert_close(routed(rows).log_probs(), expected)
+
+
+def test_a_mixture_is_as_large_as_its_members_together(folders: list[str]) -> None:
+    """Once it is open; before, nothing is known of it."""
+    members = tuple(ModelTeacher(folder) for folder in folders)
+    sizes = [load_model(folder, machine=Machine()).parameters for folder in folders]
+    assert [member.open(Machine()).parameters for member in members] == sizes
+    assert MixtureTeacher(members).open(Machine()).parameters == sum(sizes)
+    assert MixtureTeacher(members).parameters is None
 
 
 def test_a_mixture_of_one_weight_is_that_teacher(folders: list[str]) -> None:

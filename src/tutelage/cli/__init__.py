@@ -52,10 +52,10 @@ def answered(arguments: Sequence[str]) -> int:
 
 
 def _stopped(arguments: list[str]) -> int:
-    goes_on = (
-        f"; the same command goes on from the last checkpoint:\n  {shlex.join(['tutelage', *arguments])}"
-    )
-    print("\nstopped" + (goes_on if arguments[:1] in (["run"], ["demo"]) else ""), file=sys.stderr)
+    kept = "last checkpoint" if arguments[:1] in (["run"], ["demo"]) else ""
+    kept = "shards that are there" if arguments[:2] == ["cache", "build"] else kept
+    goes_on = f"; the same command goes on from the {kept}:\n  {shlex.join(['tutelage', *arguments])}"
+    print("\nstopped" + (goes_on if kept else ""), file=sys.stderr)
     return INTERRUPTED
 
 
@@ -72,6 +72,7 @@ def _misused(error: Exception, verbs: list[str]) -> TutelageError:
     name = getattr(getattr(error, "param", None), "name", None)
     if name and name not in said:
         said = f"{name}: {said}"
+    verbs = list(getattr(getattr(context, "command", None), "commands", verbs))
     unknown = said.startswith("No such command")
     typed = said.split("'")[1] if unknown and said.count("'") >= 2 else ""
     close = nearest(typed, verbs)
@@ -79,5 +80,5 @@ def _misused(error: Exception, verbs: list[str]) -> TutelageError:
     return TutelageError(
         f"{path}: {said or 'a verb is missing'}",
         expected=", ".join(verbs) if unknown else " ".join(usage.split()),
-        fix=f"write `tutelage {close}` (the nearest verb)" if close else f"`{path} --help` explains it",
+        fix=f"write `{path} {close}` (the nearest verb)" if close else f"`{path} --help` explains it",
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.cli import listing
+from tutelage.cli import caching, listing, serving
 from tutelage.recipes import load
 
 app = typer.Typer(
@@ -57,8 +57,9 @@ def demo(
     from tutelage import api, run
 
     folder = api.reported(run.demo(out, seeds=tuple(range(seeds))))
-    print(run.summary(folder))
-    print(f"\nreport: {folder / 'report.html'}")
+    if api.is_first_process():
+        print(run.summary(folder))
+        print(f"\nreport: {folder / 'report.html'}")
 
 
 @app.command("run")
@@ -67,16 +68,32 @@ def run_(recipe: RecipeFile, changes: Changes = None) -> None:
     read = load(recipe, changes or ())
     from tutelage import api, run
 
-    print(api.reported(run.distil(read, command=_typed())))
+    folder = api.reported(run.distil(read, command=_typed()))
+    if api.is_first_process():
+        print(folder)
 
 
 @app.command()
-def check(recipe: RecipeFile, changes: Changes = None, as_json: AsJson = False) -> None:
+def check(
+    recipe: RecipeFile,
+    changes: Changes = None,
+    conformance: Annotated[
+        bool,
+        typer.Option("--conformance", help="Instead: do cache, server, hidden states, batching agree, in nats?"),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Before anything is spent: same vocabulary, same template, does the teacher know more, does it fit?"""
     read = load(recipe, changes or ())
-    from tutelage import run
+    result: Any
+    if conformance:
+        from tutelage.conformance import conform
 
-    result = run.check(read)
+        result = conform(read)
+    else:
+        from tutelage import run
+
+        result = run.check(read)
     print(_json(result.to_json()) if as_json else result.text())
     raise typer.Exit(result.exit_status)
 
@@ -85,7 +102,7 @@ def check(recipe: RecipeFile, changes: Changes = None, as_json: AsJson = False) 
 def evaluate(
     students: Annotated[list[str], typer.Argument(metavar="STUDENT", help="Model folders or hub names.")],
     data: Annotated[str, typer.Option(help="Held-out text: a file or a hub name.")],
-    teacher: Annotated[str | None, typer.Option(help="Compare with this model as well.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Compare with this model, server or cache too.")] = None,
     max_rows: Annotated[int, typer.Option(min=1, help="Rows that are used, from the beginning.")] = 100,
     max_length: Annotated[
         int | None,
@@ -101,7 +118,9 @@ def evaluate(
     from tutelage.recipes import find
 
     places = [find(student) for student in students]
-    text, told = find(data), find(teacher) if teacher is not None else None
+    text, told = find(data), teacher
+    if teacher is not None and not teacher.startswith(("http://", "https://")):
+        told = find(teacher)
     from tutelage import evaluation
 
     result = evaluation.compare(
@@ -125,6 +144,28 @@ def report(
     from tutelage.report import write_report
 
     print(write_report(folder))
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A GGUF file, or smollm2-135m-instruct (from its package)."),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the model goes; must not exist.")],
+    as_json: AsJson = False,
+) -> None:
+    """Turn a GGUF checkpoint into a plain model folder, which recipes can name."""
+    from tutelage import models
+
+    result = models.import_model(source, folder)
+    print(_json(result.to_json()) if as_json else result.text())
+
+
+app.command()(serving.serve)
+
+
+app.add_typer(caching.cache)
 
 
 @app.command("list")

@@ -133,7 +133,7 @@ class _Said(StoppingCriteria):
     def __init__(self, tokenizer: Any, stop: tuple[str, ...], start: int) -> None:
         self.tokenizer, self.stop, self.start = tokenizer, stop, start
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:  # pyright: ignore
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         texts = [_decoded(self.tokenizer, row[self.start :].tolist()) for row in input_ids]
         said = [any(one in text for one in self.stop) for text in texts]
         return torch.tensor(said, device=input_ids.device)

@@ -17,10 +17,12 @@ from tutelage.estimators import TABLE as ESTIMATORS
 from tutelage.evaluation.compare import too_long
 from tutelage.interfaces import Batch, Constraint, Machine, Teacher
 from tutelage.models import LanguageModel, Shared, load_model, new_model, prove_head, prove_shared
-from tutelage.recipes import Recipe, SamplesWord, TeacherWord
+from tutelage.recipes import Recipe, SamplesWord, TeacherWord, written
+from tutelage.run.suited import serves, stored
 from tutelage.samples import TABLE as SAMPLES
 from tutelage.seeds import stream_seed
 from tutelage.teachers import TABLE as TEACHERS
+from tutelage.teachers.fingerprint import members
 
 
 class Shelf:
@@ -34,7 +36,9 @@ class Shelf:
         self.accelerator = accelerator
         self.machine = Machine(device=str(accelerator.device), dtype="float32")
         self._teachers: dict[str, Teacher] = {}
+        self._measuring: dict[str, Teacher] = {}
         self._samples: dict[str, Any] = {}
+        self._read: dict[str, SamplesWord] = {}
         self._held_out: dict[str, list[Batch]] = {}
         self._told: dict[tuple[int, int], tuple[Teacher, Batch, Distribution]] = {}
 
@@ -61,23 +65,48 @@ class Shelf:
             return None
         key = _key(word)
         if key not in self._teachers:
-            machine = self.machine
-            if str(self.accelerator.mixed_precision) == "bf16":
-                machine = dataclasses.replace(machine, dtype="bfloat16")
+            machine = dataclasses.replace(self.machine, dtype=self.dtype)
             self._teachers[key] = described(word).open(machine)
         return self._teachers[key]
+
+    def measuring(self, word: TeacherWord | None) -> Teacher | None:
+        """The teacher as students are measured against: whole, where training takes less of it."""
+        teacher = self.teacher(word)
+        whole = getattr(teacher, "measured", None)
+        if word is None or whole is None:
+            return teacher
+        return self._measuring.setdefault(_key(word), whole())
+
+    def caches(self) -> dict[str, str]:
+        """Identities of the caches that were opened so far, by their places."""
+        opened: list[Any] = [one for teacher in self._teachers.values() for one in members(teacher)]
+        return {written(one.cache): one.identity for one in opened if hasattr(one, "prove_rows")}
+
+    @property
+    def dtype(self) -> str:
+        """Floating-point type of a teacher's weights, unless it says its own."""
+        return "bfloat16" if str(self.accelerator.mixed_precision) == "bf16" else self.machine.dtype
 
     def samples(self, word: SamplesWord, student: LanguageModel) -> Any:
         """An open source of text, tokenised with the student's tokenizer."""
         vocabulary = student.vocabulary
         key = f"{_key(word)} {vocabulary.rules} {hash((vocabulary.tokens, vocabulary.end))}"
         if key not in self._samples:
+            self._read[key] = word
             self._samples[key] = SAMPLES.load(word.kind)(**word.options).open(student.tokenizer)
         return self._samples[key]
 
-    def opened_samples(self) -> list[Any]:
-        """What was read so far: path, hash, rows and columns found."""
-        return [samples.source for samples in self._samples.values()]
+    def data_read(self) -> list[dict[str, Any]]:
+        """What was read so far, for ``run.json``: path as the recipe has it, hash, rows and columns found."""
+        return [
+            {
+                "path": written(self._read[key].options.get("data", samples.source.path)),
+                "sha256": samples.source.sha256,
+                "rows": len(samples.source),
+                "found": samples.source.found,
+            }
+            for key, samples in self._samples.items()
+        ]
 
     def told(self, teacher: Teacher, batch: Batch) -> Distribution:
         """What a teacher says about a held-out batch; asked once, since neither ever changes.
@@ -91,17 +120,24 @@ class Shelf:
 
     def held_out(self, recipe: Recipe, student: LanguageModel) -> list[Batch]:
         """The text of `evaluation:` in batches, read like that of `samples:`; empty without one."""
-        if recipe.evaluation is None:
+        word = held_out_word(recipe)
+        if recipe.evaluation is None or word is None:
             return []
-        options = {**recipe.samples.options, "data": recipe.evaluation.data}
-        options |= {"max_rows": recipe.evaluation.max_rows, "shuffle": False}
-        word = SamplesWord(recipe.samples.kind, options)
         rows = recipe.evaluation.per_device_eval_batch_size
         key = f"{_key(word)} {student.vocabulary.rules} {hash(student.vocabulary.tokens)} {rows}"
         if key not in self._held_out:
             batches = self.samples(word, student).in_order(rows)
             self._held_out[key] = [batch.to(self.accelerator.device) for batch in batches]
         return self._held_out[key]
+
+
+def held_out_word(recipe: Recipe) -> SamplesWord | None:
+    """The text of `evaluation:` as samples that are read like those of `samples:`; None without one."""
+    if recipe.evaluation is None:
+        return None
+    options = {**recipe.samples.options, "data": recipe.evaluation.data}
+    options |= {"max_rows": recipe.evaluation.max_rows, "shuffle": False}
+    return SamplesWord(recipe.samples.kind, options)
 
 
 def described(word: TeacherWord) -> Teacher:
@@ -139,12 +175,19 @@ def open_words(recipe: Recipe, shelf: Shelf) -> None:
     with recipe.blaming("teacher"):
         teacher = shelf.teacher(recipe.teacher) if recipe.needs_teacher else None
         shared = meeting(student, teacher)
+    if teacher is not None:
+        serves(recipe, teacher)
     with recipe.blaming("samples"):
         samples = shelf.samples(recipe.samples, student)
         only_shared(samples, shared, student)
         fits(samples, student, teacher)
+        if teacher is not None:
+            stored(teacher, recipe.samples, samples, student)
     with recipe.blaming("evaluation"):
         shelf.held_out(recipe, student)
+        word, measuring = held_out_word(recipe), shelf.teacher(recipe.teacher)
+        if word is not None and measuring is not None:
+            stored(measuring, word, shelf.samples(word, student), student)
 
 
 def fits(samples: Any, student: LanguageModel, teacher: Teacher | None) -> None:
@@ -154,8 +197,9 @@ def fits(samples: Any, student: LanguageModel, teacher: Teacher | None) -> None:
         TutelageError: a row is too long for the student or the teacher.
     """
     longest = max(len(example.tokens) for example in samples.examples)
-    for model in (student, getattr(teacher, "loaded", None)):
-        if model is not None and model.longest is not None and longest > model.longest:
+    for model in (student, getattr(teacher, "loaded", None) or teacher):
+        most = getattr(model, "longest", None)
+        if model is not None and most is not None and longest > most:
             raise too_long(longest, model)
 
 

@@ -13,10 +13,10 @@ from accelerate import Accelerator
 
 from tutelage.distribution import Distribution, left_out
 from tutelage.evaluation.held_out import HeldOut, measure
+from tutelage.files import write_text
 from tutelage.interfaces import Batch, Teacher
 from tutelage.models import LanguageModel, save_student
 from tutelage.recipes import Recipe
-from tutelage.run.checkpoint import write_text
 from tutelage.run.learner import Learner, meet, recompute_activations, said_by
 from tutelage.run.loop import Words, train
 from tutelage.run.metrics import Metrics
@@ -101,7 +101,7 @@ class Probe:
 
     def __init__(self, job: Job, shelf: Shelf, student: LanguageModel, accelerator: Accelerator) -> None:
         self.student = student
-        self.teacher: Teacher | None = shelf.teacher(job.recipe.teacher or job.report_teacher)
+        self.teacher: Teacher | None = shelf.measuring(job.recipe.teacher or job.report_teacher)
         self.shared = meeting(student, self.teacher)
         self.accelerator = accelerator
         self.batches = shelf.held_out(job.recipe, student)
@@ -120,7 +120,8 @@ class Probe:
         training = self.student.model.training
         self.student.model.eval()
         try:
-            return measure(self.batches, self.said, self._told if self.teacher is not None else None)
+            told = self._told if self.teacher is not None else None
+            return measure(self.batches, self.said, told, getattr(self.teacher, "gold_log_probs", None))
         finally:
             self.student.model.train(training)
 

@@ -11,13 +11,13 @@ MARKS = {"start": "bos_token", "end": "eos_token", "padding": "pad_token"}
 
 
 def special_tokens(
-    student: LanguageModel, teacher: LanguageModel | None, samples: Any
+    student: LanguageModel, teacher: Any, samples: Any
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Findings in words, and the ids as numbers.
 
     Args:
         student: its tokenizer cuts the text.
-        teacher: a single loaded model to compare with, or None.
+        teacher: a single loaded model, or whatever else has its `tokenizer`, to compare with; or None.
         samples: open samples, tokenised with the student's tokenizer.
     """
     ours, theirs = student.tokenizer, None if teacher is None else teacher.tokenizer

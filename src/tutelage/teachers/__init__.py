@@ -9,6 +9,8 @@ TABLE = Table(
     {
         "model": Entry("tutelage.teachers.model:ModelTeacher"),
         "mixture": Entry("tutelage.teachers.mixture:MixtureTeacher"),
+        "cached": Entry("tutelage.teachers.cached:CachedTeacher"),
+        "server": Entry("tutelage.teachers.server:ServerTeacher"),
     },
 )
 
