@@ -134,7 +134,8 @@ def medians(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
 def peak_mib(make: Make, what: Any, small: Any) -> float | None:
     """Peak resident memory of one run beyond that of its inputs, in MiB, in a process of its own.
 
-    Before the inputs are made the contestant runs on ``small`` ones, so that libraries which it loads late are
+    Before the inputs are made the contestant runs on ``small`` ones, so that libraries which it loads late
+    are
     not counted; then it runs twice, so that what it takes once (compiling) is not counted either unless it
     keeps it. None where it failed.
     """
@@ -271,7 +272,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def made_with(said: Mapping[str, Any]) -> str:
     """One line about machine, versions and command."""
     machine, versions = said["machine"], said["versions"]
-    names = [name for name in versions if name not in ("python", "tutelage", "datasets", "safetensors", "numpy")]
+    names = [
+        name for name in versions if name not in ("python", "tutelage", "datasets", "safetensors", "numpy")
+    ]
     listed = ", ".join(f"{name} {versions[name]}" for name in names)
     return (
         f"{machine['cpu']}, {machine['threads']} threads; Python {versions['python']}, {listed}; commit "

@@ -14,9 +14,11 @@ states and output layer; float32; for every vocabulary and width:
     logits, as its 64 most likely tokens with a column for the rest, and against the written tokens;
 (c) the dense way: all log-probabilities at once, gradient by autograd.
 
-``--peers``: TRL's, torchtune's and Liger's losses on the same tensors, beside ours and the products. That each
+``--peers``: TRL's, torchtune's and Liger's losses on the same tensors, beside ours and the products. That
+each
 computes the same as ours is measured on small tensors first and printed. A peer runs in processes of its own,
-one plain and one with settings that help code which asks for fresh memory all the time; its better time counts.
+one plain and one with settings that help code which asks for fresh memory all the time; its better time
+counts.
 
 ``--memory``: the peak for 8 times the rows, at the largest vocabulary.
 
@@ -47,6 +49,7 @@ from common import (
 )
 from contestants import Contestant, Size, make
 from peers import PEERS, differences
+
 from tutelage.divergences import TABLE
 
 FORMS = ("by vocabulary", "by rows")
@@ -77,9 +80,7 @@ def products(size: Size) -> dict[str, Contestant]:
 
 def limits(seconds: Mapping[str, float]) -> dict[str, float]:
     """Seconds of three and of four products, each in its faster form."""
-    return {
-        many: min(seconds[f"{many} products {form}"] for form in FORMS) for many in ("three", "four")
-    }
+    return {many: min(seconds[f"{many} products {form}"] for form in FORMS) for many in ("three", "four")}
 
 
 def needed(name: str) -> str:
@@ -146,7 +147,9 @@ def _beside(
     found = []
     for divergence in divergences:
         us, them = Contestant(size, "hidden", divergence), Contestant(size, name, divergence)
-        settings = {how: seconds[f"{how} {divergence}"] for how in SETTINGS if f"{how} {divergence}" in seconds}
+        settings = {
+            how: seconds[f"{how} {divergence}"] for how in SETTINGS if f"{how} {divergence}" in seconds
+        }
         if not settings:
             continue
         better = min(settings, key=lambda how: settings[how])

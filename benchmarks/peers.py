@@ -143,7 +143,9 @@ PEERS = {
 }
 
 
-def differences(name: str, divergence: str, rows: int = 64, vocab: int = 500, width: int = 32) -> dict[str, Any]:
+def differences(
+    name: str, divergence: str, rows: int = 64, vocab: int = 500, width: int = 32
+) -> dict[str, Any]:
     """How far a peer is from ours on small tensors.
 
     Returns:

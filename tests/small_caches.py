@@ -24,12 +24,12 @@ def saved_model(folder: Path, *, seed: int, tokenizer: Path = TOKENIZER, **chang
     return save_student(new_model({**TINY, **changes}, tokenizer, seed=seed, machine=Machine()), folder)
 
 
-def stories(folder: Path, teacher: Path | str, **changes: Any) -> Recipe:
+def stories(folder: Path, teacher: Path | str | dict[str, Any], **changes: Any) -> Recipe:
     """A recipe that distils a tiny student on a dozen stories, with held-out text."""
     words: dict[str, Any] = {
         "out": str(folder / "run"),
         "student": {"config": {**TINY, **STILL}, "tokenizer": str(TOKENIZER)},
-        "teacher": str(teacher),
+        "teacher": teacher if isinstance(teacher, dict) else str(teacher),
         "divergence": "forward_kl",
         "samples": {
             "kind": "dataset",

@@ -13,7 +13,7 @@ from tutelage.citations import PAPERS
 from tutelage.cli import answered, listing
 from tutelage.recipes import families
 
-VERBS = ("demo", "run", "check", "evaluate", "report", "import", "serve", "list", "cite")
+VERBS = ("demo", "run", "check", "evaluate", "report", "import", "serve", "list", "cite", "cache")
 
 QUICK = """
 import sys

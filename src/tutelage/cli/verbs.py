@@ -79,7 +79,9 @@ def check(
     changes: Changes = None,
     conformance: Annotated[
         bool,
-        typer.Option("--conformance", help="Instead: do cache, server, hidden states, batching agree, in nats?"),
+        typer.Option(
+            "--conformance", help="Instead: do cache, server, hidden states, batching agree, in nats?"
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -60,7 +60,7 @@ class Identity:
     Attributes:
         name: of the identity.
         place: ``module:function``, imported only when it is run. The function takes a `Subject` and an
-            empty folder that is removed afterwards, gives `Answers` for every measure, may raise `NotChecked`.
+            empty folder that is removed afterwards, gives `Answers` for each measure, may raise `NotChecked`.
         compares: one sentence.
         bounds: one for each measure.
     """

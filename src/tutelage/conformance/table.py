@@ -40,7 +40,7 @@ IDENTITIES = (
                 "teacher",
                 64 * ULP32,
                 "nats",
-                "64 roundings of the largest logit in float32; in 16 bits one, as the model rounds its logits",
+                "64 roundings of the largest logit in float32; in 16 bits one, as the model rounds logits",
                 half=ULP16,
             ),
         ),

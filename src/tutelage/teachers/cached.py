@@ -149,7 +149,7 @@ class CachedTeacher:
         return self if self.tail == "bucket" else dataclasses.replace(self, tail="bucket")
 
     def laid_out(self, sha256: str) -> Mapping[str, Any]:
-        """How the text with this hash was laid out (prompt, completion, max_length, ...); empty if unknown."""
+        """How the text with this hash was laid out (prompt, completion, ...); empty if unknown."""
         sources = self._open().cache.description.text.get("sources") or []
         return next((one for one in sources if one.get("sha256") == sha256), {})
 
