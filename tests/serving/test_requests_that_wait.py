@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -54,7 +55,9 @@ def run(scene: Callable[[Batcher, Worker], Awaitable[None]], **bounds: int) -> N
             worker.gate.set()
             await batcher.stop()
 
-    asyncio.run(play())
+    # In a thread of its own: a browser that another test of this process drives keeps a loop running here.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(play())).result()
 
 
 async def waiting(

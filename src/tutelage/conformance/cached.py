@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from tutelage.conformance.found import Answers, Found, NotChecked
 from tutelage.conformance.subject import Subject
@@ -52,7 +53,7 @@ def cached_is_local(subject: Subject, scratch: Path) -> Answers:
             found[measure] = error.problem
             continue
         cache = _built(subject, source, form, scratch / form.kind / str(form.precision))
-        found[measure] = _compared(subject, subject.told, cache(subject.batch), form)
+        found[measure] = compared(subject, subject.told, cache(subject.batch), form)
     return found
 
 
@@ -70,17 +71,27 @@ def _own(subject: Subject, cache: CachedTeacher) -> Answers:
     )
     kept = cache.measured()(subject.batch)
     others = dict.fromkeys(FORMS, f"the recipe's cache keeps {form.kind}, {form.precision}")
-    return {**others, measure: _compared(subject, told, kept, form)}
+    return {**others, measure: compared(subject, told, kept, form)}
 
 
 def values_apart(subject: Subject, one: Distribution, other: Distribution) -> Found:
-    """How far two teachers that should be one are apart in what a student is taught by them."""
-    apart = (subject.values(one) - subject.values(other)).abs().mean(1)
-    worst = int(apart.nan_to_num(nan=math.inf).argmax())
-    return Found(float(apart[worst]), f"{subject.from_teacher[worst]}, mean over tokens")
+    """How far two teachers that should be one are apart in the losses that a student gets from them."""
+    gaps = subject.values(one) - subject.values(other)
+    apart = gaps.mean(1).abs().nan_to_num(nan=math.inf)
+    worst = int(apart.argmax())
+    largest = float(gaps[worst].abs().max())
+    return Found(float(apart[worst]), f"{subject.from_teacher[worst]}; at one token at most {largest:.2g}")
 
 
-def _compared(subject: Subject, local: Distribution, kept: Distribution, form: Form) -> Found | str:
+def compared(subject: Subject, local: Distribution, kept: Distribution, form: Form) -> Found | str:
+    """What was kept against what was said: the same, a bound from below, or an estimate, by its kind.
+
+    Args:
+        subject: gives the student and the terms.
+        local: what the teacher says about all rows.
+        kept: the same from a cache.
+        form: of the cache.
+    """
     if form.kind == "hidden":
         return values_apart(subject, local, kept)
     law = {"top_k": "merging", "sampled": "bounded_by_teacher"}[form.kind]
@@ -89,24 +100,25 @@ def _compared(subject: Subject, local: Distribution, kept: Distribution, form: F
         what = "bounded from below by k tokens" if form.kind == "top_k" else "estimated from drawn tokens"
         return f"none of the recipe's terms is {what}"
     # Terms one by one: together they would share a walk that not all kinds of rows can take.
-    gaps = torch.cat([subject.values(local, (t,)) - subject.values(kept, (t,)) for t in terms])
-    return _lower(gaps, terms, form) if form.kind == "top_k" else _unbiased(gaps, terms)
+    full = torch.cat([subject.values(local, (term,)) for term in terms])
+    gaps = full - torch.cat([subject.values(kept, (term,)) for term in terms])
+    return _lower(full, gaps, terms, form) if form.kind == "top_k" else _unbiased(gaps, terms)
 
 
-def _lower(gaps: torch.Tensor, terms: Sequence[Term], form: Form) -> Found:
+def _lower(full: Tensor, gaps: Tensor, terms: Sequence[Term], form: Form) -> Found:
     mean = ", ".join(f"{term} {float(gap):.3g}" for term, gap in zip(terms, gaps.mean(1), strict=True))
     above = float((-gaps).max().clamp(min=0).nan_to_num(nan=math.inf))
-    return Found(
-        above, f"above the full one at any token; below it on average: {mean}", half=form.dtype.itemsize < 4
-    )
+    said = f"above the full one at any token; gap on average: {mean}"
+    return Found(above, said, max(1.0, float(full.max())), form.dtype.itemsize < 4)
 
 
-def _unbiased(gaps: torch.Tensor, terms: Sequence[Term]) -> Found:
+def _unbiased(gaps: Tensor, terms: Sequence[Term]) -> Found:
     errors = gaps.std(1) / math.sqrt(gaps.shape[1])
     # What rounding alone can do is no bias, however small the spread.
     off = (gaps.mean(1).abs() - 1e-6).clamp(min=0) / errors.clamp(min=1e-12)
     worst = int(off.nan_to_num(nan=math.inf).argmax())
-    return Found(float(off[worst]), f"{terms[worst]}: {float(gaps[worst].mean()):+.2g} nats off on average")
+    said = f"{terms[worst]}: {-float(gaps[worst].mean()):+.2g} nats off on average"
+    return Found(float(off[worst]), said)
 
 
 def _source(subject: Subject) -> Source:

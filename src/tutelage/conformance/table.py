@@ -56,7 +56,7 @@ IDENTITIES = (
                 "top_k",
                 1e-5,
                 "nats",
-                "by data processing k tokens and the rest give a lower bound; beyond it is rounding alone",
+                "k tokens and the rest give a lower bound (data processing); above it is rounding alone",
                 half=2e-2,
             ),
             Bound(
@@ -83,7 +83,7 @@ IDENTITIES = (
     Identity(
         "fused = plain",
         "twin:fused_is_plain",
-        "the evaluation that trains and the obvious one, each term at a few positions",
+        "the evaluation that trains and the obvious one in float64, each term at a few positions",
         (
             Bound("loss", 1e-5, "nats", SUMS),
             Bound("gradient", 1e-4, "relative", "by hidden states and output layer; " + SUMS),
