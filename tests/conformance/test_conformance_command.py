@@ -1,7 +1,8 @@
-"""`tutelage check --conformance` from outside: answers, refusals, an extra that is missing, an end by a signal."""
+"""`tutelage check --conformance` from outside: answers, refusals, a missing extra, an end by a signal."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from part import IN_PROCESS, NAMES, part, room, said
@@ -85,8 +87,10 @@ def test_nothing_is_left_behind(recipe: Path, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("during", ["cached = local", "processes"])
+@pytest.mark.parametrize(
+    ("during", "sent", "status"),
+    [("cached = local", signal.SIGTERM, 143), ("processes", signal.SIGINT, 130)],
+)
 def test_an_end_by_a_signal_leaves_nothing_behind(
     recipe: Path, tmp_path: Path, sent: signal.Signals, status: int, during: str
 ) -> None:
@@ -116,8 +120,12 @@ def test_an_end_by_a_signal_leaves_nothing_behind(
     assert _workers(temporary) == []
 
 
-def _workers(temporary: Path) -> list[str]:
+def _workers(temporary: Path) -> list[int]:
     """Process ids of those that were started with a folder among these temporary files."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], check=True, capture_output=True, text=True).stdout
-    wanted = [line for line in listed.splitlines() if str(temporary) in line and "worker" in line]
-    return [line.split()[0] for line in wanted]
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if "tutelage.conformance.worker" in words and words[-1].startswith(str(temporary)):
+                found.append(process.pid)
+    return found

@@ -198,7 +198,7 @@ def raw(url: str, content: bytes, *, hang_up: bool) -> bytes:
         line.sendall(content)
         if hang_up:
             return b""
-        return line.recv(1 << 16)
+        return b"".join(iter(lambda: line.recv(1 << 16), b""))  # until the server closes
 
 
 HEAD = b"POST /v1/distributions HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + MEDIA_TYPE.encode()
