@@ -134,8 +134,7 @@ def medians(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
 def peak_mib(make: Make, what: Any, small: Any) -> float | None:
     """Peak resident memory of one run beyond that of its inputs, in MiB, in a process of its own.
 
-    Before the inputs are made the contestant runs on ``small`` ones, so that libraries which it loads late
-    are
+    Before the inputs are made the contestant runs on ``small`` ones, so that libraries that it loads late are
     not counted; then it runs twice, so that what it takes once (compiling) is not counted either unless it
     keeps it. None where it failed.
     """

@@ -36,8 +36,7 @@ class Contestant:
     Attributes:
         size: of the tensors.
         kind: ``products``, ``hidden``, ``dense``, ``top_k``, ``gold`` (ours, by teacher), ``plain`` (the
-        dense
-            way), or the name of a peer.
+            dense way), or the name of a peer.
         option: the divergence; of ``products`` their form.
         teacher: of ``products``: whether the teacher's logits are among them.
         k: kept tokens of ``top_k``.

@@ -15,9 +15,8 @@ states and output layer; float32; for every vocabulary and width:
 (c) the dense way: all log-probabilities at once, gradient by autograd.
 
 ``--peers``: TRL's, torchtune's and Liger's losses on the same tensors, beside ours and the products. That
-each
-computes the same as ours is measured on small tensors first and printed. A peer runs in processes of its own,
-one plain and one with settings that help code which asks for fresh memory all the time; its better time
+each computes the same as ours is measured on small tensors first and printed. A peer runs in processes of its
+own, one plain and one with settings that help code which asks for fresh memory all the time; its better time
 counts.
 
 ``--memory``: the peak for 8 times the rows, at the largest vocabulary.

@@ -4,26 +4,20 @@
 
 Two settings, both in float32 on the CPU with all threads:
 
-- ``demo``: the demo's GPT-2 teacher (256 wide, 4 layers) and student (128, 2) of 2,048 tokens, on
-TinyStories;
+- ``demo``: the demo's GPT-2 teacher (256 wide, 4 layers) and student (128, 2) of 2,048 tokens, TinyStories;
 - ``gpt2``: a Llama teacher (256, 4) that was taught for some steps and a new student (128, 2), with GPT-2's
   50,257 tokens, on dolly: prompts, and answers that count.
 
 Contestants: `tutelage run`; TRL's `GKDTrainer` with ``lmbda=0`` (text of the data, all logits); and TRL's
-`DistillationTrainer` (chunked loss), which knows only text that the student writes, with the rows of the
-data in
-the place of what it would generate. TRL runs plain and with settings that help code which asks for fresh
-memory
-all the time. The same weights, rows in the same order, steps, rate and its schedule, clipping; no dropout
-differs: the models have none. Every contestant runs in a process of its own, in turns.
+`DistillationTrainer` (chunked loss), which knows only text that the student writes, with the rows of the data
+in the place of what it would generate. TRL runs plain and with settings that help code which asks for fresh
+memory all the time. The same weights, rows in the same order, steps, rate and its schedule, clipping; no
+dropout differs: the models have none. Every contestant runs in a process of its own, in turns.
 
 Tokens a second are the counted tokens of the steps after the first few, over the wall time from the end of
-the
-last of those to the end of the last step: start-up, saving and reports are not in it. Peak memory is that
-of the
-whole process (Linux's VmHWM), libraries included. Held-out numbers are computed from the saved students by
-plain
-torch. Without TRL the rest runs.
+the last of those to the end of the last step: start-up, saving and reports are not in it. Peak memory is
+that of the whole process (Linux's VmHWM), libraries included. Held-out numbers are computed from the saved
+students by plain torch. Without TRL the rest runs.
 """
 
 from __future__ import annotations
