@@ -35,9 +35,9 @@ How student and teacher are compared. **Which one? Read [how to choose](../choos
 
 Each is a function of `(student, teacher, **options)`, natural-log probabilities `(..., V)`, and gives
 `(...)`. Below, `log_q` is the student's and `log_p` the teacher's. What is called value density and slope is
-the elementwise part, `density(log_q, log_p)`: the value of a row is the sum of the density, and the gradient
-by the student's logit `j` is `g_j - q_j sum g`. Training uses that part through `tutelage.loss`, a slice of
-the vocabulary at a time.""",
+the elementwise part, a function of `log_q`, `log_p` and their exponentials `q` and `p`: the value of a row is
+the sum of the density, and the gradient by the student's logit `j` is `g_j - q_j sum g`. Training uses that
+part through `tutelage.loss`, a slice of the vocabulary at a time.""",
     "samples": """
 On whose text. Each row knows who wrote it, so that a term of the objective can ask for the rows of one
 writer.""",
@@ -173,7 +173,7 @@ def docstring(thing: Any, signature: bool = True) -> Iterator[str]:
 
 def signature_of(thing: Any) -> str:
     """Names and defaults of the arguments, a line each if they are many; types are told by the docstring."""
-    signature = inspect.signature(getattr(thing, "density", thing))
+    signature = inspect.signature(getattr(thing, "part", thing))
     parameters = [
         one.replace(annotation=inspect.Parameter.empty)
         for one in signature.parameters.values()

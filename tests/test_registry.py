@@ -50,7 +50,7 @@ def test_options_read_from_the_source_are_those_of_the_thing(family, name):
         }
         missing = dataclasses.MISSING
     else:
-        signature = inspect.signature(getattr(thing, "density", thing))
+        signature = inspect.signature(getattr(thing, "part", thing))
         has = {
             parameter.name: parameter.default
             for parameter in signature.parameters.values()

@@ -130,8 +130,10 @@ class Divergence(Protocol):
 
     def __call__(self, student: Tensor, teacher: Tensor, **options: Any) -> Tensor: ...
 
-    def density(self, log_q: Tensor, log_p: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-        """Elementwise value ``f`` and slope ``g = df / dlog q``.
+    def density(
+        self, log_q: Tensor, log_p: Tensor, q: Tensor | None = None, p: Tensor | None = None, **options: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Elementwise value ``f`` and slope ``g = df / dlog q``; ``q`` and ``p`` are given where known.
 
         The value of a row is ``sum f``; its gradient by logit ``j`` is ``g_j - q_j sum g``.
         """

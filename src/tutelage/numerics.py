@@ -8,6 +8,11 @@ import math
 import torch
 from torch import Tensor
 
+LOG2E = 1 / math.log(2)
+
+LOWEST = -1e30
+"""A logarithm that no finite one is below, and that can be multiplied without becoming infinite."""
+
 
 def times_log(p: Tensor, log_x: Tensor) -> Tensor:
     """``p * log_x`` with ``0 * log_x = 0``, also where ``log_x`` is infinite or undefined.
@@ -46,29 +51,49 @@ def log_one_minus_exp(log_p: Tensor) -> Tensor:
     )
 
 
+def exp_shifted(x: Tensor, shift: Tensor, *, scale: float = 1.0, out: Tensor | None = None) -> Tensor:
+    """``exp(scale * x - shift)`` for a shift that is broadcast, in two passes over the memory.
+
+    By way of powers of two: on a CPU `torch.exp2` takes half the time of `torch.exp`. The relative error is
+    some ``|scale * x|`` units in the last place; ``-inf`` gives 0.
+
+    Args:
+        x: any shape.
+        shift: broadcasts to it.
+        scale: a number.
+        out: where to; it may be ``x`` itself.
+    """
+    return torch.add(shift * -LOG2E, x, alpha=scale * LOG2E, out=out).exp2_()
+
+
 class RunningNormaliser:
     """Log-sum-exp over the vocabulary, gathered tile by tile while the tiles are filled.
 
     Args:
         n: number of positions of the chunk.
         like: a tensor that gives device and floating-point type.
+        scale: above 0; what is summed up are exponentials of ``scale`` times the tiles.
     """
 
-    def __init__(self, n: int, like: Tensor) -> None:
+    def __init__(self, n: int, like: Tensor, scale: float = 1.0) -> None:
+        # As the type rounds it, so that shifts and tiles are brought to powers of two by one factor.
+        self._factor = float(torch.tensor(scale * LOG2E, dtype=like.dtype))
+        self._scale = scale
         # Not -inf: a tile in which everything is "never" must give exp(-inf - finite) = 0, not NaN.
-        self._highest = torch.full((n,), torch.finfo(like.dtype).min, dtype=like.dtype, device=like.device)
+        self._highest = torch.full((n,), LOWEST, dtype=like.dtype, device=like.device)
         self._sum = torch.zeros(n, dtype=like.dtype, device=like.device)
 
     def add(self, tile: Tensor, scratch: Tensor | None = None) -> None:
         """Take in a tile ``[v, n]`` of unnormalised logs; ``scratch`` is overwritten if given."""
-        highest = torch.maximum(self._highest, tile.amax(0))
-        shifted = torch.sub(tile, highest, out=scratch)
-        self._sum = self._sum * torch.exp(self._highest - highest) + shifted.exp_().sum(0)
+        highest = torch.maximum(self._highest, tile.amax(0) * self._factor)
+        powers = torch.add(-highest, tile, alpha=self._factor, out=scratch).exp2_()
+        self._sum = self._sum * torch.exp2(self._highest - highest) + powers.sum(0)
         self._highest = highest
 
     def value(self) -> Tensor:
         """The normaliser ``[n]`` of everything taken in so far; ``-inf`` where all was "never"."""
-        return self._highest + self._sum.log()
+        highest = self._highest.double() * (self._scale / self._factor)
+        return (highest + self._sum.double().log()).to(self._sum.dtype)
 
 
 def largest(tile: Tensor, k: int) -> tuple[Tensor, Tensor]:

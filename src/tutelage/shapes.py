@@ -33,3 +33,6 @@ TokenMask = Bool[Tensor, "B L"]
 
 Logs = Float[Tensor, "..."]
 """Natural logs of probabilities, in whatever shape: what the elementwise part of a divergence sees."""
+
+Probs = Float[Tensor, "..."]
+"""Their exponentials."""

@@ -11,8 +11,19 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tutelage.distribution import Distribution, Hidden, OfStudent, TopK, interpolated, mixed, renamed, shifted
-from tutelage.divergences import TABLE, walk
+from tutelage.distribution import (
+    Distribution,
+    Hidden,
+    OfStudent,
+    TopK,
+    base,
+    interpolated,
+    mixed,
+    renamed,
+    shifted,
+)
+from tutelage.distribution.base import Chunk, OpenRows, Workspace
+from tutelage.divergences import TABLE, fused, loss
 from tutelage.divergences.fused import CHUNK_BYTES, MAX_CHUNK, Against, choose_chunk, evaluate
 
 VOCAB, WIDTH, CHUNK = 2500, 8, 64
@@ -33,7 +44,7 @@ class Largest(TorchDispatchMode):
         return result
 
 
-class Noted(walk.Workspace):
+class Noted(Workspace):
     """A workspace that can be asked afterwards how much it held."""
 
     made: list[Noted] = []  # noqa: RUF012
@@ -71,8 +82,7 @@ TEACHERS: dict[str, Callable[[int], Distribution]] = {
 
 def measured(monkeypatch: pytest.MonkeyPatch, n: int, terms: Callable[[int], list[Against]]) -> Largest:
     """Forward and backward at ``n`` positions, watched."""
-    monkeypatch.setattr(walk, "Workspace", Noted)
-    Noted.made.clear()
+    watched(monkeypatch)
     student = hidden(n, 0)
     student.hidden.requires_grad_()
     student.weight.requires_grad_()
@@ -81,6 +91,14 @@ def measured(monkeypatch: pytest.MonkeyPatch, n: int, terms: Callable[[int], lis
         total, _ = evaluate(student, asked, chunk_rows=CHUNK)
         total.backward()
     return largest
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on workspaces are noted, and begin with nothing."""
+    monkeypatch.setattr(fused, "Workspace", Noted)
+    base._keep_small_blocks()
+    base._IDLE.__dict__.clear()
+    Noted.made.clear()
 
 
 def one(kind: str, name: str) -> Callable[[int], list[Against]]:
@@ -138,7 +156,7 @@ def test_slopes_lie_where_the_teacher_lay(monkeypatch: pytest.MonkeyPatch) -> No
     """Training takes the tiles that evaluating without gradients takes, and not one more."""
     measured(monkeypatch, 128, one("hidden", "forward_kl"))
     training = Noted.made[0]
-    Noted.made.clear()
+    watched(monkeypatch)
     student = hidden(128, 0)
     student.weight.requires_grad_()
     with torch.no_grad():
@@ -154,3 +172,38 @@ def test_a_chunk_chosen_for_a_large_vocabulary_keeps_a_tile_bounded() -> None:
         assert rows * vocab * 4 <= CHUNK_BYTES
     assert choose_chunk(10_000_000, 5) == 64
     assert choose_chunk(50, 100) == 128
+
+
+def test_the_next_evaluation_takes_the_same_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one has allocated the next one uses; other sizes add only what is larger."""
+    measured(monkeypatch, 128, one("hidden", "forward_kl"))
+    before = [buffer.data_ptr() for buffer in Noted.made[0]._buffers]
+    evaluate(hidden(96, 0), one("hidden", "reverse_kl")(96), chunk_rows=CHUNK)
+    assert [buffer.data_ptr() for buffer in Noted.made[1]._buffers] == before
+
+
+class Asking(Distribution):
+    """A distribution that evaluates something else while it is opened, as one that adapts might."""
+
+    def __init__(self, of: Hidden) -> None:
+        self.of = of
+
+    positions = property(lambda self: self.of.positions)
+    vocab_size = property(lambda self: self.of.vocab_size)
+    like = property(lambda self: self.of.like)
+
+    def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> OpenRows:
+        """Another evaluation first."""
+        other = hidden(len(self), 9)
+        loss(other.hidden, other.weight, hidden(len(self), 8), "reverse_kl")
+        return self.of.open(chunk, workspace, student)
+
+
+def test_an_evaluation_inside_another_one_has_tiles_of_its_own() -> None:
+    """Its numbers are those that it has without the inner one."""
+    student, teacher = hidden(100, 0), hidden(100, 1)
+    values = [
+        loss(student.hidden, student.weight, told, "jensen_shannon", chunk_rows=CHUNK)
+        for told in (teacher, Asking(teacher))
+    ]
+    assert torch.equal(values[0], values[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from tutelage.distribution.base import Chunk, Distribution, FullRows, Workspace
@@ -44,17 +45,26 @@ class Dense(Distribution):
         return self.logs
 
     def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> DenseRows:
-        """A view of the stored rows."""
-        return DenseRows(self.logs[chunk].detach())
+        """A view of the stored rows, or their places where they do not follow one another."""
+        logs = self.logs.detach()
+        if isinstance(chunk, slice):
+            return DenseRows(logs[chunk])
+        first, count = int(chunk[0]) if len(chunk) else 0, len(chunk)
+        if torch.equal(chunk, torch.arange(first, first + count, device=chunk.device)):
+            return DenseRows(logs[first : first + count])
+        return DenseRows(logs, chunk)
 
 
 class DenseRows(FullRows):
-    """Stored rows ``[n, V]`` that fill tiles by transposing slices."""
+    """Stored rows ``[n, V]``, or some of them, that fill tiles by transposing slices."""
 
-    def __init__(self, logs: Tensor) -> None:
-        super().__init__(logs.shape[0], logs.shape[1])
+    def __init__(self, logs: Tensor, places: Tensor | None = None) -> None:
+        super().__init__(logs.shape[0] if places is None else len(places), logs.shape[1])
         self._logs = logs
+        self._places = places
 
     def fill(self, tokens: slice, out: Tensor) -> None:
         """Copy the slice, vocabulary first."""
-        out.copy_(self._logs[:, tokens].T)
+        logs = self._logs[:, tokens]
+        # A slice at a time: rows picked out as a whole would be a second copy of all that they say.
+        out.copy_((logs if self._places is None else logs[self._places]).T)

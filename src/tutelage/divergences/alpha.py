@@ -7,12 +7,12 @@ import torch
 from tutelage.divergences.kl import forward_kl, reverse_kl
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
-from tutelage.shapes import Logs
+from tutelage.shapes import Logs, Probs
 
 
 @separable
 def alpha_divergence(
-    log_q: Logs, log_p: Logs, *, order: Annotated[float, "[0, 1]"] = 0.5
+    log_q: Logs, log_p: Logs, q: Probs, p: Probs, *, order: Annotated[float, "[0, 1]"] = 0.5
 ) -> tuple[Logs, Logs]:
     """From reverse KL (order 0) over Hellinger (1/2) to forward KL (order 1), in nats per token.
 
@@ -21,6 +21,8 @@ def alpha_divergence(
     Args:
         log_q: the student's log-probabilities, any shape; over the vocabulary they sum to one.
         log_p: the teacher's, same shape; ``-inf`` says "never".
+        q: the student's probabilities.
+        p: the teacher's.
         order: the power of the teacher (Amari's and Cichocki's alpha), from 0 to 1; nearer to 1
             covers the teacher, nearer to 0 seeks a mode.
 
@@ -41,8 +43,7 @@ def alpha_divergence(
         )
     # Nearer to an end than rounding it is the KL, and a smaller divisor would underflow.
     if min(order, 1 - order) < torch.finfo(log_q.dtype).eps ** 2:
-        return (forward_kl if order > 0.5 else reverse_kl).density(log_q, log_p)
-    p, q = log_p.exp(), log_q.exp()
+        return (forward_kl if order > 0.5 else reverse_kl).density(log_q, log_p, q, p)
     gap = p - q
     # expm1 of the log ratio instead of a difference of powers: near 0 and 1 the divisor is tiny. The
     # ratio is taken to the smaller power, so that it is only undefined where its factor is zero.

@@ -13,24 +13,10 @@ import torch
 from torch import Tensor
 
 from tutelage.interfaces import Divergence
+from tutelage.numerics import exp_shifted
 
 Named = tuple[Divergence, tuple[tuple[str, Hashable], ...]]
 """A divergence and its options."""
-
-
-def normalise(
-    tile: Tensor, highest: Tensor, total: Tensor, scale: float, scratch: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The running maximum and sum of exponentials ``[n]`` of ``scale * tile``, with one more slice.
-
-    ``scratch``, as large as the slice, is written over.
-    """
-    if scale != 1:
-        tile = torch.mul(tile, scale, out=scratch)
-    # `highest` never is -inf: a slice in which everything is "never" must add 0, not NaN.
-    above = torch.maximum(highest, tile.amax(0))
-    shifted = torch.sub(tile, above, out=scratch).exp_()
-    return above, total * torch.exp(highest - above) + shifted.sum(0)
 
 
 def compare(
@@ -41,8 +27,10 @@ def compare(
     log_q_norm: Tensor,
     log_p_norm: Tensor,
     weights: Tensor | None,
+    some_idle: bool,
     out: Tensor | None,
     add: bool,
+    keep: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Values and slopes of several divergences from one teacher.
 
@@ -54,23 +42,29 @@ def compare(
         log_q_norm: normaliser of the scaled ``logits``, ``[n]``.
         log_p_norm: normaliser of ``told``.
         weights: of every term at every position ``[K, n]``; None is one term that weighs 1.
+        some_idle: whether one of those weights is zero.
         out: takes the weighted sum of the slopes; it may be ``told`` itself.
         add: whether that is added to what is there.
+        keep: takes the student's probabilities; it may be ``logits`` itself.
 
     Returns:
         Sums over the slice's tokens of values and of slopes, unweighted, ``[K, n]`` each.
     """
     log_q = logits - log_q_norm if scale == 1 else logits * scale - log_q_norm
     log_p = told - log_p_norm
+    q = exp_shifted(logits, log_q_norm, scale=scale, out=keep)
+    p = exp_shifted(told, log_p_norm)
     values, slopes = [], []
     weighted: Tensor | None = None
     for k, (divergence, options) in enumerate(terms):
-        f, g = divergence.density(log_q, log_p, **dict(options))
+        f, g = divergence.density(log_q, log_p, q, p, **dict(options))
         values.append(f.sum(0))
         slopes.append(g.sum(0))
         if weights is not None:
-            # Positions that only another term asks for: zero times an infinite slope would be NaN.
-            g = torch.where(weights[k] == 0, 0.0, g * weights[k])
+            g = g * weights[k]
+            if some_idle:
+                # Positions that only another term asks for: zero times an infinite slope would be NaN.
+                g.masked_fill_(weights[k] == 0, 0.0)
         weighted = g if weighted is None else weighted + g
     if out is not None and weighted is not None:
         if add:
@@ -94,10 +88,7 @@ def assemble(
     total = dense
     for scale, normaliser, coefficient in parts:
         out = scratch if total is dense else torch.empty_like(scratch)
-        if scale == 1:
-            part = torch.sub(logits, normaliser, out=out).exp_()
-        else:
-            part = torch.mul(logits, scale, out=out).sub_(normaliser).exp_()
+        part = exp_shifted(logits, normaliser, scale=scale, out=out)
         if total is None:
             total = part.mul_(coefficient)
         else:

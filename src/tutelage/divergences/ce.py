@@ -2,11 +2,11 @@
 
 from tutelage.divergences.separable import separable
 from tutelage.numerics import times_log
-from tutelage.shapes import Logs
+from tutelage.shapes import Logs, Probs
 
 
 @separable
-def cross_entropy(log_q: Logs, log_p: Logs) -> tuple[Logs, Logs]:
+def cross_entropy(log_q: Logs, log_p: Logs, q: Probs, p: Probs) -> tuple[Logs, Logs]:
     """``-sum p log q``, in nats per token; in a recipe the rows ``p`` are the gold tokens themselves.
 
     Forward KL plus the entropy of ``p``, so the gradient by logit is the same ``q - p``. A term of an
@@ -15,10 +15,11 @@ def cross_entropy(log_q: Logs, log_p: Logs) -> tuple[Logs, Logs]:
     Args:
         log_q: the student's log-probabilities, any shape; over the vocabulary they sum to one.
         log_p: what it should say, same shape; ``-inf`` says "never".
+        q: the student's probabilities.
+        p: those of what it should say.
 
     Returns:
         Value density and its slope by ``log_q``, elementwise. Not zero at equality: the least value
         is the entropy of ``p``.
     """
-    p = log_p.exp()
     return -times_log(p, log_q), -p

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tutelage.distribution import Distribution, Hidden
+from tutelage.distribution.base import Workspace
 from tutelage.divergences import TABLE
 from tutelage.divergences.walk import Against, Walk
 from tutelage.errors import OutOfRange, TutelageError, listed
@@ -145,14 +146,15 @@ class _Evaluation(torch.autograd.Function):
         chunk_rows: int | None,
         wanted: bool,
     ) -> tuple[Tensor, ...]:
-        walk = Walk(student, terms, [wanted and of for of in ctx.needs_input_grad[:3]])
         counts = torch.zeros(student.positions, dtype=torch.bool, device=hidden.device)
         for term in terms:
             counts |= term.weights != 0
         rows = counts.nonzero()[:, 0]
         size = chunk_rows or choose_chunk(student.vocab_size, len(rows))
+        gradients = [wanted and of for of in ctx.needs_input_grad[:3]]
         # Sums over a vocabulary are not for half precision, whatever the model around them runs in.
-        with torch.autocast(hidden.device.type, enabled=False):
+        with torch.autocast(hidden.device.type, enabled=False), Workspace.lent(student.hidden) as workspace:
+            walk = Walk(student, terms, gradients, workspace)
             for chunk in rows.split(size):
                 walk.chunk(chunk)
         ctx.save_for_backward(*walk.gradients)

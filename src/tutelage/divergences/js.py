@@ -9,12 +9,18 @@ from tutelage.divergences.kl import forward_kl, reverse_kl
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
 from tutelage.numerics import mixture, times_log
-from tutelage.shapes import Logs
+from tutelage.shapes import Logs, Probs
 
 
 @separable
 def jensen_shannon(
-    log_q: Logs, log_p: Logs, *, beta: Annotated[float, "[0, 1]"] = 0.5, scaled: bool = True
+    log_q: Logs,
+    log_p: Logs,
+    q: Probs,
+    p: Probs,
+    *,
+    beta: Annotated[float, "[0, 1]"] = 0.5,
+    scaled: bool = True,
 ) -> tuple[Logs, Logs]:
     """Both against their middle, in nats per token: bounded, and between the two KLs.
 
@@ -25,6 +31,8 @@ def jensen_shannon(
     Args:
         log_q: the student's log-probabilities, any shape; over the vocabulary they sum to one.
         log_p: the teacher's, same shape; ``-inf`` says "never".
+        q: the student's probabilities.
+        p: the teacher's.
         beta: share of the teacher in the middle, from 0 to 1.
         scaled: False leaves the scale out, as GKD and TRL do: the loss then fades to zero at both
             ends (at exactly 0 and 1 it is that zero; TRL puts the KLs there instead).
@@ -48,8 +56,7 @@ def jensen_shannon(
     # So near to an end the divergence is the KL to a relative `end`, and the formula loses more digits.
     end = math.sqrt(torch.finfo(log_q.dtype).eps)
     if scaled and min(beta, 1 - beta) < end:
-        return (reverse_kl if beta > 0.5 else forward_kl).density(log_q, log_p)
-    p, q = log_p.exp(), log_q.exp()
+        return (reverse_kl if beta > 0.5 else forward_kl).density(log_q, log_p, q, p)
     if beta in (0, 1):
         return q * 0, q * 0  # not by the formula: zero times the infinite KL is undefined
     log_m = mixture(p, q, weight=beta).log()

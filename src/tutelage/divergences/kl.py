@@ -2,11 +2,11 @@
 
 from tutelage.divergences.separable import separable
 from tutelage.numerics import times_log
-from tutelage.shapes import Logs
+from tutelage.shapes import Logs, Probs
 
 
 @separable
-def forward_kl(log_q: Logs, log_p: Logs) -> tuple[Logs, Logs]:
+def forward_kl(log_q: Logs, log_p: Logs, q: Probs, p: Probs) -> tuple[Logs, Logs]:
     """KL(teacher || student), in nats per token: the student must cover all that the teacher says.
 
     ``sum p log(p / q)``; the gradient by logit is ``q - p``.
@@ -14,6 +14,8 @@ def forward_kl(log_q: Logs, log_p: Logs) -> tuple[Logs, Logs]:
     Args:
         log_q: the student's log-probabilities, any shape; over the vocabulary they sum to one.
         log_p: the teacher's, same shape; ``-inf`` says "never".
+        q: the student's probabilities.
+        p: the teacher's.
 
     Returns:
         Value density and its slope by ``log_q``, elementwise. The sum is infinite where the teacher
@@ -21,12 +23,11 @@ def forward_kl(log_q: Logs, log_p: Logs) -> tuple[Logs, Logs]:
 
     Source: Hinton et al. 2015, arXiv:1503.02531 (with temperature); Kullback and Leibler 1951.
     """
-    p = log_p.exp()
     return times_log(p, log_p - log_q), -p
 
 
 @separable
-def reverse_kl(log_q: Logs, log_p: Logs) -> tuple[Logs, Logs]:
+def reverse_kl(log_q: Logs, log_p: Logs, q: Probs, p: Probs) -> tuple[Logs, Logs]:
     """KL(student || teacher), in nats per token: the student says only what the teacher would.
 
     ``sum q log(q / p)``; the gradient by logit is ``q (log(q / p) - KL)``.
@@ -34,6 +35,8 @@ def reverse_kl(log_q: Logs, log_p: Logs) -> tuple[Logs, Logs]:
     Args:
         log_q: the student's log-probabilities, any shape; over the vocabulary they sum to one.
         log_p: the teacher's, same shape; ``-inf`` says "never".
+        q: the student's probabilities.
+        p: the teacher's.
 
     Returns:
         Value density and its slope by ``log_q``, elementwise. The sum is infinite where the student
@@ -41,6 +44,5 @@ def reverse_kl(log_q: Logs, log_p: Logs) -> tuple[Logs, Logs]:
 
     Source: Gu et al. 2024, MiniLLM, arXiv:2306.08543 (the single-step part).
     """
-    q = log_q.exp()
     value = times_log(q, log_q - log_p)
     return value, value + q

@@ -5,11 +5,13 @@ from typing import Annotated
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
 from tutelage.numerics import mixture, times_log
-from tutelage.shapes import Logs
+from tutelage.shapes import Logs, Probs
 
 
 @separable
-def skew_forward_kl(log_q: Logs, log_p: Logs, *, skew: Annotated[float, "(0, 1)"] = 0.1) -> tuple[Logs, Logs]:
+def skew_forward_kl(
+    log_q: Logs, log_p: Logs, q: Probs, p: Probs, *, skew: Annotated[float, "(0, 1)"] = 0.1
+) -> tuple[Logs, Logs]:
     """KL from the teacher to a student that has already been told a little, in nats per token.
 
     ``KL(p || m)`` with ``m = skew * p + (1 - skew) * q``. The teacher's share of ``m`` keeps the
@@ -18,6 +20,8 @@ def skew_forward_kl(log_q: Logs, log_p: Logs, *, skew: Annotated[float, "(0, 1)"
     Args:
         log_q: the student's log-probabilities, any shape; over the vocabulary they sum to one.
         log_p: the teacher's, same shape; ``-inf`` says "never".
+        q: the student's probabilities.
+        p: the teacher's.
         skew: share of the teacher in the mixture, strictly between 0 and 1.
 
     Returns:
@@ -30,13 +34,14 @@ def skew_forward_kl(log_q: Logs, log_p: Logs, *, skew: Annotated[float, "(0, 1)"
     Source: Ko et al. 2024, DistiLLM, arXiv:2402.03898.
     """
     _proper(skew, "forward_kl", "teacher")
-    p, q = log_p.exp(), log_q.exp()
     m = mixture(p, q, weight=skew)
     return times_log(p, log_p - m.log()), p * (q / m) * (skew - 1)
 
 
 @separable
-def skew_reverse_kl(log_q: Logs, log_p: Logs, *, skew: Annotated[float, "(0, 1)"] = 0.1) -> tuple[Logs, Logs]:
+def skew_reverse_kl(
+    log_q: Logs, log_p: Logs, q: Probs, p: Probs, *, skew: Annotated[float, "(0, 1)"] = 0.1
+) -> tuple[Logs, Logs]:
     """KL from the student to a teacher that has already listened a little, in nats per token.
 
     ``KL(q || m)`` with ``m = skew * q + (1 - skew) * p``. The student's share of ``m`` keeps the
@@ -45,6 +50,8 @@ def skew_reverse_kl(log_q: Logs, log_p: Logs, *, skew: Annotated[float, "(0, 1)"
     Args:
         log_q: the student's log-probabilities, any shape; over the vocabulary they sum to one.
         log_p: the teacher's, same shape; ``-inf`` says "never".
+        q: the student's probabilities.
+        p: the teacher's.
         skew: share of the student in the mixture, strictly between 0 and 1.
 
     Returns:
@@ -57,7 +64,6 @@ def skew_reverse_kl(log_q: Logs, log_p: Logs, *, skew: Annotated[float, "(0, 1)"
     Source: Ko et al. 2024, DistiLLM, arXiv:2402.03898.
     """
     _proper(skew, "reverse_kl", "student")
-    p, q = log_p.exp(), log_q.exp()
     m = mixture(q, p, weight=skew)
     value = times_log(q, log_q - m.log())
     return value, value + q * (1 - skew * (q / m))

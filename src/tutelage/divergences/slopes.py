@@ -78,21 +78,30 @@ class Slopes:
         dense: ``[V, n]``, or None while no term needs one.
         multiples: of exponentials.
         added: single entries.
+        spent: whether the exponentials of the only multiple stand where the logits were.
     """
 
     dense: Tensor | None = None
     multiples: list[Multiple] = field(default_factory=list)
     added: list[Entries] = field(default_factory=list)
+    spent: bool = False
 
     def walked(self, logits: Tensor, scratch: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """The gradient by slices of the vocabulary.
 
         Args:
-            logits: ``[V, n]``.
+            logits: ``[V, n]``, or their exponentials if `spent`.
             scratch: ``[v, n]``, as large as the largest slice; what is given lies there until the next
                 slice is asked for, and may be written over.
         """
         plain = self._merged()
+        if self.spent:
+            (multiple,) = self.multiples
+            for tokens in slices(len(logits)):
+                assert self.dense is not None
+                out = scratch[: tokens.stop - tokens.start]
+                yield tokens, torch.addcmul(self.dense[tokens], logits[tokens], multiple.coefficient, out=out)
+            return
         replaced = [m for m in self.multiples if m.instead is not None]
         cut = {id(e): e.edges(len(logits)) for e in self.added}
         cut |= {id(m.instead): m.instead.edges(len(logits)) for m in replaced if m.instead is not None}

@@ -26,11 +26,12 @@ from tutelage.distribution.base import (
     slices,
 )
 from tutelage.distribution.hidden import HiddenRows
-from tutelage.divergences.bodies import Named, compare, normalise
+from tutelage.divergences.bodies import Named, compare
 from tutelage.divergences.slopes import Entries, Multiple, Slopes
 from tutelage.interfaces import Divergence
+from tutelage.numerics import RunningNormaliser
 
-PART = 2**17
+PART = 2**18
 """Elements of a tile that a divergence sees at a time: its intermediate results then stay in a CPU's
 cache, and are small enough that the memory for them is used again instead of being asked for anew."""
 
@@ -99,18 +100,21 @@ class Walk:
         student: hidden states and output layer.
         terms: what it is compared with.
         wanted: whether gradients of hidden states, weight and bias are wanted.
+        workspace: where tiles come from.
 
     Attributes:
         total: the weighted sum of all terms so far, in float64.
         values: unweighted values of every term ``[N]``.
     """
 
-    def __init__(self, student: Hidden, terms: Sequence[Against], wanted: Sequence[bool]) -> None:
+    def __init__(
+        self, student: Hidden, terms: Sequence[Against], wanted: Sequence[bool], workspace: Workspace
+    ) -> None:
         self.student = student
         self.groups = _grouped(terms)
         # The weights of a single term are multiplied in after the products, where they cost nothing.
         self.single = terms[0] if len(terms) == 1 and terms[0].temperature == 1 else None
-        self.workspace = Workspace(student.hidden)
+        self.workspace = workspace
         new = self.workspace.empty
         hidden, weight, bias = wanted
         self.grad_hidden = torch.zeros_like(student.hidden) if hidden else None
@@ -173,9 +177,12 @@ class Walk:
         log_p_norm = says_something(self._fill(teacher, told).masked_fill(idle, 0.0))
         log_q_norm = chunk.normaliser if scale == 1 else self._normaliser(logits, scale)
         target = None if not self.backward else told if slopes.dense is None else slopes.dense
+        # Where nobody needs the logits any more, probabilities are kept there for the last walk.
+        slopes.spent = self.backward and len(self.groups) == 1 and self.student.softcap is None
         named = tuple(term.named for _, term in chunk.terms)
         values = torch.zeros(chunk.weights.shape, dtype=torch.float64, device=logits.device)
         sums = torch.zeros_like(chunk.weights)
+        some_idle = bool((chunk.weights == 0).any())
         for tokens in slices(len(logits), max(1, PART // logits.shape[1])):
             f, g = compare(
                 named,
@@ -185,8 +192,10 @@ class Walk:
                 log_q_norm,
                 log_p_norm,
                 None if chunk.inner is None else chunk.inner * scale,
+                some_idle,
                 None if target is None else target[tokens],
                 add=target is not told,
+                keep=logits[tokens] if slopes.spent else None,
             )
             values += f
             sums += g
@@ -272,31 +281,23 @@ class Walk:
 
     def _fill(self, opened: FullRows, tile: Tensor) -> Tensor:
         """Fill ``tile`` ``[V, n]`` slice by slice; returns its normaliser ``[n]``."""
-        highest, total = _nothing(tile)
+        running = RunningNormaliser(opened.n, tile)
         for tokens in slices(opened.vocab_size):
             opened.fill(tokens, tile[tokens])
-            scratch = self.scratch[: tokens.stop - tokens.start]
-            highest, total = normalise(tile[tokens], highest, total, 1.0, scratch)
-        return highest + total.log()
+            running.add(tile[tokens], self.scratch[: tokens.stop - tokens.start])
+        return running.value()
 
     def _normaliser(self, tile: Tensor, scale: float, without: Entries | None = None) -> Tensor:
         """The normaliser ``[n]`` of ``scale * tile``, as it is or without some entries."""
         values = None if without is None else tile[without.where]
         if without is not None:
             tile[without.where] = -torch.inf
-        highest, total = _nothing(tile)
+        running = RunningNormaliser(tile.shape[1], tile, scale)
         for tokens in slices(len(tile)):
-            scratch = self.scratch[: tokens.stop - tokens.start]
-            highest, total = normalise(tile[tokens], highest, total, scale, scratch)
+            running.add(tile[tokens], self.scratch[: tokens.stop - tokens.start])
         if without is not None and values is not None:
             tile[without.where] = values
-        return highest + total.log()
-
-
-def _nothing(tile: Tensor) -> tuple[Tensor, Tensor]:
-    # Not -inf: a slice in which everything is "never" must give exp(-inf - finite) = 0, not NaN.
-    lowest = torch.full_like(tile[0], torch.finfo(tile.dtype).min)
-    return lowest, torch.zeros_like(lowest)
+        return running.value()
 
 
 def _asks_nothing_of_never(term: Against) -> bool:
