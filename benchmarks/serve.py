@@ -21,6 +21,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import secrets
 import signal
 import statistics
 import subprocess
@@ -52,6 +53,8 @@ KINDS = ("hidden", "top_k", "dense", "completions")
 K = 64
 PROCESSES = 2
 MOST = 1 << 30
+BAD_EVERY = 0.05
+"""Seconds between the broken requests of a thread."""
 
 
 def batches(rows: int) -> list[Batch]:
@@ -166,6 +169,7 @@ def _bad(
             key = token if (number // len(BROKEN)) % 2 == 0 else "nobody"
             headers = {"Content-Type": media, "Authorization": f"Bearer {key}"}
             number += 1
+            time.sleep(BAD_EVERY)
             try:
                 got = client.post(path, content=cut if content is None else content, headers=headers)
             except httpx.HTTPError as error:
@@ -350,7 +354,7 @@ def main() -> int:
     alone = in_memory(asked.repeats)
     with tempfile.TemporaryDirectory(prefix="serve-") as folder:
         token = Path(folder, "token")
-        token.write_text("a token of the benchmark", encoding="utf-8")
+        token.write_text(secrets.token_urlsafe(32), encoding="utf-8")
         os.chmod(token, 0o600)
         with served(token) as (url, process):
             for kind in asked.kinds:
