@@ -2,10 +2,11 @@
 
     python benchmarks/killed.py --json benchmarks/killed.json
 
-The demo's teacher (2,048 tokens) reads dolly; kind `hidden`; instructions count too, so that there are a million
-tokens. `tutelage cache build` runs in a process of its own and gets SIGKILL at a random moment while it writes, so many times; the same command then ends the work.
-Afterwards `tutelage cache verify` reads everything, and every file is compared with that of a build that
-nobody disturbed. Status 1 where a file differs, a shard is damaged, or there are fewer tokens than asked for.
+The demo's teacher (2,048 tokens) reads dolly; kind `hidden`; instructions count too, so that there are a
+million tokens. `tutelage cache build` runs in a process of its own and gets SIGKILL at a random moment while
+it writes, so many times; the same command then ends the work. Afterwards `tutelage cache verify` reads
+everything, and every file is compared with that of a build that nobody disturbed. Status 1 where a file
+differs, a shard is damaged, or there are fewer tokens than asked for.
 """
 
 from __future__ import annotations
