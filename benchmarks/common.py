@@ -255,9 +255,10 @@ def write(path: Path | None, said: Mapping[str, Any]) -> None:
         path.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def where_to(parser: argparse.ArgumentParser) -> None:
-    """Add the options that all benchmarks have."""
-    parser.add_argument("--repeats", type=int, default=3, help="Timed runs of each; the median is taken.")
+def where_to(parser: argparse.ArgumentParser, *, repeats: bool = True) -> None:
+    """Add the options that benchmarks have in common; ``repeats`` where something is timed."""
+    if repeats:
+        parser.add_argument("--repeats", type=int, default=3, help="Timed runs of each; the median is taken.")
     parser.add_argument("--json", type=Path, help="Where the numbers go, with machine, versions and commit.")
 
 

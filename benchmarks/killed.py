@@ -150,7 +150,7 @@ def text(said: Mapping[str, Any]) -> str:
 def main() -> int:
     """Print a Markdown table; with --json also write the numbers."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    where_to(parser)
+    where_to(parser, repeats=False)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--every", type=int, default=9, help="At most so many shards between two kills.")
     parser.add_argument("--seed", type=int, default=0)

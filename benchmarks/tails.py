@@ -11,14 +11,12 @@ error and by the cosine of its angle to the whole gradient, means over positions
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import platform
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from common import document, made_with, table, where_to, write
 from torch import Tensor
 
 from tutelage.distribution import Hidden, TopK, kept
@@ -98,32 +96,39 @@ def compared(told: list[Batch], ks: list[int]) -> list[dict[str, Any]]:
     ]
 
 
-def table(lines: list[dict[str, Any]]) -> str:
-    """Markdown."""
-    whole = f"forward KL (whole: {lines[0]['whole_nats']:.4f})"
-    made = [f"| k | teacher's mass beyond k | tail | {whole} | gradient: relative error | cosine |"]
-    made.append("|---|---|---|---|---|---|")
-    for line in lines:
-        made.append(
-            f"| {line['k']} | {line['teacher_rest']:.4f} | `{line['tail']}` | {line['forward_kl_nats']:.4f} "
-            f"| {line['gradient_error']:.3f} | {line['gradient_cosine']:.4f} |"
-        )
-    return "\n".join(made)
+def text(said: Mapping[str, Any]) -> str:
+    """A document of this benchmark in Markdown."""
+    lines: Sequence[Mapping[str, Any]] = said["results"]
+    columns = [
+        f"{lines[0]['tokens']:,} held-out tokens",
+        "teacher's mass beyond k",
+        f"forward KL (whole: {lines[0]['whole_nats']:.4f})",
+        "gradient: relative error",
+        "cosine",
+    ]
+    rows = [
+        [
+            f"k {line['k']}, `{line['tail']}`",
+            f"{line['teacher_rest']:.4f}",
+            f"{line['forward_kl_nats']:.4f}",
+            f"{line['gradient_error']:.3f}",
+            f"{line['gradient_cosine']:.4f}",
+        ]
+        for line in lines
+    ]
+    return "\n\n".join([table(columns, rows), made_with(said)])
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Print a Markdown table; with --json also write the numbers."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    where_to(parser, repeats=False)
     parser.add_argument("--k", type=int, nargs="+", default=[8, 64, 512])
     parser.add_argument("--rows", type=int, default=60)
-    parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    lines = compared(batches(chosen.rows), chosen.k)
-    print(table(lines))
-    machine = {"cpu": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
-    print(f"\n{lines[0]['tokens']:,} tokens of {chosen.rows} held-out rows; torch {torch.__version__}")
-    if chosen.json:
-        chosen.json.write_text(json.dumps({"machine": machine, "lines": lines}, indent=1) + "\n")
+    said = document("tails", compared(batches(chosen.rows), chosen.k))
+    write(chosen.json, said)
+    print(text(said))
 
 
 if __name__ == "__main__":
