@@ -148,6 +148,11 @@ class Samples(Protocol):
     remembering anything that `state_dict` does not say.
     """
 
+    @property
+    def noted(self) -> Mapping[str, float]:
+        """Numbers about the text of the last step, for ``metrics.jsonl``; empty where there are none."""
+        ...
+
     def micro_batches(self, step: int) -> list[Batch]:
         """All micro-batches of one optimiser step for this process."""
         ...

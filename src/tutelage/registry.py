@@ -139,7 +139,7 @@ def options(entry: Entry) -> dict[str, Option]:
 
     For a function those are its keyword-only arguments, for a dataclass its fields, less those that
     begin with an underscore or are ``field(init=False)`` or ``field(repr=False)`` (state, such as weights
-    once loaded). Fields of a parent class are not seen. A
+    once loaded), those of a parent class of ours first. A
     default must be a literal, a literal constant of the same module or ``field(default_factory=...)``
     of a builtin, because it is written into ``run.json``.
 
@@ -151,7 +151,7 @@ def options(entry: Entry) -> dict[str, Option]:
     told = _explained(ast.get_docstring(node) or "")
     pairs = _fields(node) if isinstance(node, ast.ClassDef) else _keywords(node)
     aliases = _Aliases(source)
-    found = {}
+    found = _inherited(source, node) if isinstance(node, ast.ClassDef) else {}
     for name, type_, default in pairs:
         annotation = ast.unparse(aliases.visit(type_)) if type_ else "Any"
         try:
@@ -174,6 +174,21 @@ class _Aliases(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return self.types.get(node.id, node)
+
+
+def _inherited(source: ast.Module, node: ast.ClassDef) -> dict[str, Option]:
+    """Options of the parent classes that are imported by name from a module of ours."""
+    found: dict[str, Option] = {}
+    imported = {
+        name.asname or name.name: f"{line.module}:{name.name}"
+        for line in source.body
+        if isinstance(line, ast.ImportFrom) and (line.module or "").startswith("tutelage.")
+        for name in line.names
+    }
+    for base in node.bases:
+        if ast.unparse(base) in imported:
+            found |= options(Entry(imported[ast.unparse(base)]))
+    return found
 
 
 def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None, ast.expr | None]]:

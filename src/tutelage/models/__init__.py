@@ -2,13 +2,14 @@
 
 `load_model` and `new_model` give a `LanguageModel`; `rows_of` its hidden states at a batch's counted
 positions with the output layer that belongs to them; `prove_shared` the token ids on which two models
-may meet; `write` what it writes; `save_student` a plain folder. `import_model` makes such a folder of a
-GGUF file.
+may meet; `write` and `continued` what it writes; `save_student` a plain folder. `import_model` makes such
+a folder of a GGUF file.
 """
 
 from tutelage.models.digest import weights_digest
+from tutelage.models.drawing import Drawing
 from tutelage.models.forward import rows_of
-from tutelage.models.generate import write
+from tutelage.models.generate import Written, continued, write
 from tutelage.models.heads import OutputLayer, last_hidden, output_layer, prove_head
 from tutelage.models.load import LanguageModel, load_model
 from tutelage.models.new import new_model
@@ -19,12 +20,15 @@ from tutelage.models.tokenizers import load_tokenizer
 from tutelage.models.vocabulary import Vocabulary, vocabulary_of
 
 __all__ = [
+    "Drawing",
     "Imported",
     "LanguageModel",
     "OutputLayer",
     "Shared",
     "Vocabulary",
+    "Written",
     "common",
+    "continued",
     "import_model",
     "last_hidden",
     "load_model",

@@ -1,19 +1,47 @@
-"""What a model writes after a prompt, for reports and for `tutelage serve`; nothing else is disturbed."""
+"""Writing: rows of tokens are continued in a batch, each with chance of its own; nothing else is disturbed.
+
+A row's text is a function of its tokens, its seed and the weights: the rows beside it change no more than
+the rounding of a batch does.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteria
 
 from tutelage.errors import OutOfRange
+from tutelage.models.drawing import Drawing, drawn
 from tutelage.models.load import LanguageModel, quiet
-from tutelage.seeds import drawing_from
+from tutelage.models.reader import Reader
+from tutelage.models.shared import Shared
+from tutelage.seeds import stream_seed
 from tutelage.text import start_tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """What was written after rows of tokens.
+
+    Attributes:
+        tokens: ids, ``[B, L]``, padded on the right; an end token that was said is there.
+        mask: true at what was written, ``[B, L]``.
+        log_probs: of every token under the sampling distribution, ``[B, L]``, natural; 0 at padding.
+        ended: true where the row ended by itself, ``[B]``: with the end token or a stop text.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    log_probs: Tensor
+    ended: Tensor
+
+    def row(self, number: int) -> list[int]:
+        """The ids of one row, without padding."""
+        return self.tokens[number][self.mask[number]].tolist()
 
 
 @dataclass(frozen=True)
@@ -29,6 +57,69 @@ class Continuation:
     tokens: tuple[int, ...]
     text: str
     ended: bool
+
+
+def continued(
+    model: LanguageModel,
+    rows: Sequence[Sequence[int]],
+    *,
+    most: int | Sequence[int],
+    seeds: Sequence[int],
+    drawing: Drawing | None = None,
+    shared: Shared | None = None,
+    stop: Sequence[str] = (),
+    seconds: float | None = None,
+) -> Written:
+    """Continue rows of tokens until the end token, a stop text, or for so many tokens.
+
+    Args:
+        model: writes in evaluation mode on the device where it is; its mode is put back afterwards.
+        rows: at least one token each.
+        most: new tokens at most, for all rows or for each.
+        seeds: one a row: what is drawn for it depends on nothing else.
+        drawing: the sampling distribution; None is the model's own.
+        shared: ids that may be said; None allows every token of the model's vocabulary.
+        stop: texts that end a row.
+        seconds: all rows end where they are after this long.
+
+    Raises:
+        OutOfRange: ``most`` is below 1.
+    """
+    limits = torch.tensor([most] * len(rows) if isinstance(most, int) else list(most)).long()
+    if len(limits) and int(limits.min()) < 1:
+        raise OutOfRange(
+            f"max_new_tokens is {int(limits.min())}", expected="at least 1", fix="write for instance 60"
+        )
+    room = int(limits.max()) if len(limits) else 0
+    tokens = torch.full((len(rows), room), model.pad_id)
+    mask = torch.zeros(len(rows), room, dtype=torch.bool)
+    log_probs, ended = torch.zeros(len(rows), room), torch.zeros(len(rows), dtype=torch.bool)
+    if not rows:
+        return Written(tokens, mask, log_probs, ended)
+    drawing, until = drawing or Drawing(), None if seconds is None else time.monotonic() + seconds
+    chance = torch.stack([_chance(seed, room) for seed in seeds])
+    network: Any = model.model
+    training = network.training
+    network.eval()
+    try:
+        with quiet(), torch.no_grad():
+            reader, alive = Reader(model, rows, shared), torch.arange(len(rows))
+            for place in range(room):
+                logs = drawing.log_probs(reader.logits)
+                said = drawn(logs, chance[alive, place].to(logs.device))
+                tokens[alive, place] = said.cpu()
+                log_probs[alive, place] = logs.gather(1, said[:, None])[:, 0].cpu()
+                mask[alive, place] = True
+                ended[alive] = _ended(model, tokens[alive, : place + 1], stop)
+                on = ~ended[alive] & (place + 1 < limits[alive])
+                if not bool(on.any()) or (until is not None and time.monotonic() > until):
+                    break
+                alive = alive[on]
+                reader.step(said, on.to(said.device))
+    finally:
+        network.train(training)
+    longest = int(mask.sum(1).max())
+    return Written(tokens[:, :longest], mask[:, :longest], log_probs[:, :longest], ended)
 
 
 def write(
@@ -80,13 +171,13 @@ def continue_rows(
     stop: Sequence[str] = (),
     seconds: float | None = None,
 ) -> list[Continuation]:
-    """Continue rows of tokens until the end token, a stop text, or for so many tokens.
+    """Continue rows of tokens, as text; see `continued`.
 
     Args:
-        model: writes on the device where it is; its mode and torch's random state stay what they were.
+        model: writes on the device where it is.
         rows: at least one token each.
         max_new_tokens: at most so many tokens each.
-        seed: used where something is drawn; what is drawn for a row depends on the rows beside it.
+        seed: the n-th row draws from a stream of its own of this seed.
         temperature: 0 takes the likeliest token each time.
         top_p: draw among the likeliest tokens that make up this share of the probability.
         stop: texts that end a continuation and are not part of it.
@@ -95,87 +186,38 @@ def continue_rows(
     Raises:
         OutOfRange: ``temperature``, ``top_p`` or ``max_new_tokens`` mean nothing.
     """
-    _in_range(temperature, top_p, max_new_tokens)
-    if not rows:
-        return []
-    tokens, attention = _padded_left(model, rows)
-    network: Any = model.model
-    tokenizer: Any = model.tokenizer
-    training = network.training
-    drawing: dict[str, Any] = {"do_sample": False}
-    if temperature > 0:
-        # Neutral top_k: a checkpoint's own generation settings must not change what is compared.
-        drawing = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": top_p}
+    said = continued(
+        model,
+        rows,
+        most=max_new_tokens,
+        seeds=[stream_seed(seed, "text for reports", number) for number in range(len(rows))],
+        drawing=Drawing(temperature, top_p=top_p),
+        stop=stop,
+        seconds=seconds,
+    )
+    return [_as_text(model, said.row(number), bool(said.ended[number]), stop) for number in range(len(rows))]
+
+
+def _chance(seed: int, draws: int) -> Tensor:
+    return torch.rand(draws, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _ended(model: LanguageModel, tokens: Tensor, stop: Sequence[str]) -> Tensor:
+    """Rows ``[B]`` whose last token ends them, or in whose text a stop text stands."""
+    over = tokens[:, -1] == model.tokenizer.eos_token_id
     if stop:
-        drawing["stopping_criteria"] = [_Said(tokenizer, tuple(stop), tokens.shape[1])]
-    if seconds is not None:
-        drawing["max_time"] = seconds
-    network.eval()
-    try:
-        # Quiet: a mask without padding is dropped on the way, and then missed with a warning.
-        with quiet(), torch.no_grad(), drawing_from(seed, "text for reports"):
-            written = network.generate(
-                input_ids=tokens,
-                attention_mask=attention,
-                max_new_tokens=max_new_tokens,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=model.pad_id,
-                **drawing,
-            )
-    finally:
-        network.train(training)
-    return [_continuation(tokenizer, row[tokens.shape[1] :].tolist(), stop) for row in written]
+        texts = [_decoded(model.tokenizer, row.tolist()) for row in tokens]
+        over |= torch.tensor([any(one in text for one in stop) for text in texts])
+    return over
 
 
-class _Said(StoppingCriteria):
-    """Ends the rows whose continuation holds one of some texts."""
-
-    def __init__(self, tokenizer: Any, stop: tuple[str, ...], start: int) -> None:
-        self.tokenizer, self.stop, self.start = tokenizer, stop, start
-
-    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-        texts = [_decoded(self.tokenizer, row[self.start :].tolist()) for row in input_ids]
-        said = [any(one in text for one in self.stop) for text in texts]
-        return torch.tensor(said, device=input_ids.device)
-
-
-def _in_range(temperature: float, top_p: float, max_new_tokens: int) -> None:
-    if not 0 <= temperature < float("inf"):
-        raise OutOfRange(
-            f"temperature is {temperature}", expected="0 or more", fix="write 0 for the likeliest text"
-        )
-    if not 0 < top_p <= 1:
-        raise OutOfRange(
-            f"top_p is {top_p}", expected="a share above 0, at most 1", fix="write 1 to draw from all tokens"
-        )
-    if max_new_tokens < 1:
-        raise OutOfRange(
-            f"max_new_tokens is {max_new_tokens}", expected="at least 1", fix="write for instance 60"
-        )
-
-
-def _padded_left(model: LanguageModel, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, rows))
-    tokens = torch.full((len(rows), longest), model.pad_id)
-    attention = torch.zeros(len(rows), longest, dtype=torch.long)
-    for i, row in enumerate(rows):
-        tokens[i, longest - len(row) :] = torch.tensor(row)
-        attention[i, longest - len(row) :] = 1
-    return tokens.to(model.model.device), attention.to(model.model.device)
-
-
-def _continuation(tokenizer: Any, ids: list[int], stop: Sequence[str]) -> Continuation:
-    # Cut at the first end token by place: padding after it may be the same id or another.
-    ended = tokenizer.eos_token_id in ids
-    if ended:
-        ids = ids[: ids.index(tokenizer.eos_token_id)]
+def _as_text(model: LanguageModel, ids: list[int], ended: bool, stop: Sequence[str]) -> Continuation:
+    tokenizer: Any = model.tokenizer
+    if ids and ids[-1] == tokenizer.eos_token_id:
+        ids = ids[:-1]
     text = _decoded(tokenizer, ids)
     found = [text.index(one) for one in stop if one in text]
-    if not found:
-        return Continuation(tuple(ids), text, ended)
-    # The row beside it may have gone on for longer, and padding has filled this one up.
-    enough = next(n for n in range(1, len(ids) + 1) if any(s in _decoded(tokenizer, ids[:n]) for s in stop))
-    return Continuation(tuple(ids[:enough]), text[: min(found)], True)
+    return Continuation(tuple(ids), text[: min(found)] if found else text, ended)
 
 
 def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:

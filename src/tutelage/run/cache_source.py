@@ -15,6 +15,7 @@ from tutelage.interfaces import Teacher
 from tutelage.models import LanguageModel, Shared, Vocabulary
 from tutelage.recipes import Recipe, SamplesWord, TeacherWord, written
 from tutelage.run.opened import Shelf, fits, held_out_word, meeting, only_shared
+from tutelage.run.suited import known_before
 from tutelage.run.told import told_text
 from tutelage.stores.manifest import TOKENIZER, VOCABULARY, encoded
 from tutelage.stores.rows import row_key
@@ -80,6 +81,7 @@ def opened_source(recipe: Recipe, shelf: Shelf, *, measured_rows: int = 64) -> S
     sources, paths, held_out, first = [], [], [], []
     for kind, one in texts_of(recipe):
         with recipe.blaming(kind):
+            known_before(one)
             samples = shelf.samples(one, student)
             only_shared(samples, shared, student)
             fits(samples, student, teacher)

@@ -169,7 +169,7 @@ def _memory(
     training = recipe.training
     handed = samples.shared_out(
         seed=recipe.seed, micro_rows=training.per_device_train_batch_size, micro_steps=1
-    )
+    ).written_with(student, shared)
     batch = handed.micro_batches(0)[0].to(student.model.device)
     learner = Learner(student, recipe.objective, estimator_of(recipe), shared)
     counted = {"all": batch.counted} | {

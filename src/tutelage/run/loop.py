@@ -94,7 +94,7 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
         stepper.zero_grad()
         words.constraint.project(learner.model.named_parameters())
         done = step + 1
-        metrics.step(done, float(total), rate(step), float(norm), counted["all"])
+        metrics.step(done, float(total), rate(step), float(norm), counted["all"], words.samples.noted)
         if done % training.eval_steps == 0 or done == words.steps:
             metrics.evaluation(done, probe())
         if done % training.save_steps == 0 or done == words.steps:

@@ -76,8 +76,19 @@ class Metrics:
             self._bar.stop()
             self._bar = None
 
-    def step(self, step: int, loss: float, rate: float, norm: float, counted: int) -> None:
-        """One optimiser step: ``loss`` in nats per counted token, ``counted`` tokens in it."""
+    def step(
+        self,
+        step: int,
+        loss: float,
+        rate: float,
+        norm: float,
+        counted: int,
+        noted: Mapping[str, float] | None = None,
+    ) -> None:
+        """One optimiser step: ``loss`` in nats per counted token, ``counted`` tokens in it.
+
+        ``noted`` are further numbers of this very step, such as the length of the student's own text.
+        """
         self.counted += counted
         self._window += counted
         if step % self.every and step != self.steps:
@@ -94,6 +105,7 @@ class Metrics:
             "counted_tokens": self.counted,
             "tokens_per_second": speed,
             "seconds": now - self._began,
+            **(noted or {}),
         }
         self._write(step, numbers)
         said = f"loss {loss:.4f} nats  {speed:,.0f} tokens/s"

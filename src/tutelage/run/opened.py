@@ -196,7 +196,7 @@ def fits(samples: Any, student: LanguageModel, teacher: Teacher | None) -> None:
     Raises:
         TutelageError: a row is too long for the student or the teacher.
     """
-    longest = max(len(example.tokens) for example in samples.examples)
+    longest = samples.longest
     for model in (student, getattr(teacher, "loaded", None) or teacher):
         most = getattr(model, "longest", None)
         if model is not None and most is not None and longest > most:

@@ -66,6 +66,7 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
     )
     shared = meeting(student, teacher)
     only_shared(samples, shared, student)
+    samples = samples.written_with(student, shared)
     learner = Learner(student, recipe.objective, estimator_of(recipe), shared)
     steps = training.max_steps if training.max_steps > 0 else samples.steps(training.num_train_epochs)
     words = Words(learner, teacher, samples, constraint_of(recipe), training, steps, job.seed)

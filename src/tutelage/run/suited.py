@@ -53,6 +53,20 @@ def serves(recipe: Recipe, teacher: Teacher) -> None:
                 )
 
 
+def known_before(word: SamplesWord) -> None:
+    """Refuse text that is written during the run where it has to be known before it.
+
+    Raises:
+        TutelageError: the samples are such.
+    """
+    if "student" in SAMPLES[word.kind].writers:
+        raise TutelageError(
+            f"samples of the kind '{word.kind}' are written during the run: no cache has them",
+            expected="text that is known before the run",
+            fix="use samples of the kind `dataset`, or a teacher that can be asked (`kind: model`)",
+        )
+
+
 def stored(teacher: Teacher, word: SamplesWord, samples: Any, student: LanguageModel) -> None:
     """Refuse text that a teacher on disk has not seen; a teacher that can be asked sees everything.
 
@@ -63,11 +77,6 @@ def stored(teacher: Teacher, word: SamplesWord, samples: Any, student: LanguageM
         prove = getattr(member, "prove_rows", None)
         if prove is None:
             continue
-        if "student" in SAMPLES[word.kind].writers:
-            raise TutelageError(
-                f"samples of the kind '{word.kind}' are written during the run: no cache has them",
-                expected="text that is known before the run",
-                fix="use samples of the kind `dataset`, or a teacher that can be asked (`kind: model`)",
-            )
+        known_before(word)
         told = {"tokenizer": told_tokenizer(student.vocabulary), "text": told_text(word, samples)}
         prove(samples.examples, told, written(word.options.get("data", samples.source.path)))

@@ -6,7 +6,14 @@ from tutelage.registry import Entry, Table
 
 TABLE = Table(
     "samples",
-    {"dataset": Entry("tutelage.samples.dataset:DatasetSamples", writers=frozenset({"dataset"}))},
+    {
+        "dataset": Entry("tutelage.samples.dataset:DatasetSamples", writers=frozenset({"dataset"})),
+        "student": Entry(
+            "tutelage.samples.student:StudentSamples",
+            writers=frozenset({"dataset", "student"}),
+            paper="gkd",
+        ),
+    },
 )
 
 

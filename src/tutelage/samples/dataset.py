@@ -103,6 +103,20 @@ class OpenDataset:
         )
 
     @property
+    def noted(self) -> Mapping[str, float]:
+        """Nothing: this text stays what it is."""
+        return {}
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(len(example.tokens) for example in self.examples)
+
+    def written_with(self, writer: Any, shared: Any) -> OpenDataset:
+        """The same: this text is written already."""
+        return self
+
+    @property
     def rows_per_step(self) -> int:
         """Rows of one optimiser step over all processes."""
         return self.micro_rows * self.micro_steps * self.processes

@@ -1,0 +1,150 @@
+"""Runs in which the student writes its own text: what they must not depend on, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from small_runs import lines
+from test_resume import COMMAND, environment, killed_after, same, weights
+
+from live_servers import served
+from tutelage.cli import answered
+from tutelage.errors import TutelageError
+from tutelage.interfaces import Machine
+from tutelage.recipes import load
+from tutelage.run import check, distil
+from tutelage.teachers import ModelTeacher
+
+OWN = {"kind": "student", "on_policy": 0.5, "max_new_tokens": 12, "prompt_tokens": 6}
+
+
+@pytest.fixture
+def own(recipe_file: Path) -> Path:
+    """The small recipe, half of its rows the student's, each half with a divergence of its own."""
+    words = yaml.safe_load(recipe_file.read_text())
+    words["samples"] |= OWN
+    del words["divergence"]
+    words["objective"] = [
+        {"divergence": "reverse_kl", "on": "student", "weight": 0.5},
+        {"divergence": "forward_kl", "on": "dataset", "weight": 0.5},
+    ]
+    recipe_file.write_text(yaml.safe_dump(words))
+    return recipe_file
+
+
+def trained(path: Path, out: Path, *changes: str) -> dict[str, torch.Tensor]:
+    """The weights at the end."""
+    distil(load(str(path), [f"out={out}", *changes]))
+    return load_file(out / "student" / "model.safetensors")
+
+
+def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """To rounding."""
+    return all(torch.allclose(one[name], other[name], rtol=1e-4, atol=2e-5) for name in one)
+
+
+def test_how_the_text_looked_is_in_the_metrics(own: Path, tmp_path: Path) -> None:
+    """Length, truncation and repetition of the student's own rows; none where it wrote nothing."""
+    trained(own, tmp_path / "own")
+    told = [line for line in lines(tmp_path / "own") if "loss_nats" in line]
+    assert all(0 < line["own_length"] <= 12 for line in told)
+    assert all(0 <= line[name] <= 1 for line in told for name in ("own_truncated", "own_repeated"))
+    trained(own, tmp_path / "none", "samples.on_policy=0.0")
+    assert not any("own_length" in line for line in lines(tmp_path / "none"))
+
+
+def test_without_a_share_it_is_the_data_set(recipe_file: Path, tmp_path: Path) -> None:
+    """`on_policy: 0` and samples of the kind `dataset` give the same weights, bit for bit."""
+    plain = trained(recipe_file, tmp_path / "plain")
+    words = ["samples.kind=student", "samples.on_policy=0.0"]
+    assert same(plain, trained(recipe_file, tmp_path / "none", *words))
+
+
+def test_micro_batches_change_nothing(own: Path, tmp_path: Path) -> None:
+    """The same rows are the student's, with the same texts, however a step is cut (law 1)."""
+    whole = trained(own, tmp_path / "a")
+    cut = ["training.per_device_train_batch_size=1", "training.gradient_accumulation_steps=4"]
+    assert close(whole, trained(own, tmp_path / "b", *cut))
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(own: Path, tmp_path: Path) -> None:
+    """Each writes its half of the rows (law 1)."""
+    alone, out = trained(own, tmp_path / "alone"), tmp_path / "two"
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        "29523",
+    ]
+    changes = [f"out={out}", "training.per_device_train_batch_size=2"]
+    subprocess.run(
+        [*command, "-m", "tutelage", "run", str(own), *changes],
+        env=environment(),
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    assert json.loads((out / "run.json").read_text())["machine"]["processes"] == 2
+    assert close(alone, load_file(out / "student" / "model.safetensors"))
+
+
+@pytest.mark.slow
+def test_a_killed_run_writes_the_same_text_again(own: Path, tmp_path: Path) -> None:
+    """SIGKILL at a random step, the same command, the same weights bit for bit (law 6)."""
+    subprocess.run([*COMMAND, str(own)], env=environment(), check=True, capture_output=True)
+    out = f"out={tmp_path / 'killed'}"
+    step = random.Random(time.time_ns()).randint(1, 5)
+    assert killed_after(own, step, out), f"was not killed at {step}"
+    subprocess.run([*COMMAND, str(own), out], env=environment(), check=True, capture_output=True)
+    whole = Path(yaml.safe_load(own.read_text())["out"])
+    assert same(weights(whole), weights(tmp_path / "killed"))
+
+
+def test_a_served_teacher_is_asked_about_text_that_nobody_had_before(
+    own: Path, teacher: Path, tmp_path: Path
+) -> None:
+    """Step by step the losses of the teacher in process, to a millionth of a nat."""
+    trained(own, tmp_path / "local")
+    with served(ModelTeacher(str(teacher)).open(Machine())) as url:
+        words = yaml.safe_load(own.read_text())
+        own.write_text(yaml.safe_dump({**words, "teacher": {"kind": "server", "url": url}}))
+        trained(own, tmp_path / "served")
+    for one, other in zip(lines(tmp_path / "local"), lines(tmp_path / "served"), strict=True):
+        assert one.get("own_length") == other.get("own_length")
+        if "loss_nats" in one:
+            assert abs(one["loss_nats"] - other["loss_nats"]) < 1e-6
+
+
+def test_check_measures_a_step_with_its_writing(own: Path) -> None:
+    """The memory of a step is that of real rows of the student's."""
+    found = check(load(str(own)))
+    assert found.numbers["step_bytes"] > 0
+
+
+def test_rows_that_would_not_fit_are_refused_before_anything_is_written(own: Path, tmp_path: Path) -> None:
+    """Prompt and continuation together are longer than the positions of a model."""
+    with pytest.raises(TutelageError, match="128"):
+        distil(load(str(own), ["samples.max_new_tokens=500"]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_cache_has_text_that_is_written_during_the_run(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither can one be built for it: status 2, the line of the samples, nothing written."""
+    assert answered(["cache", "build", str(own), "--out", str(tmp_path / "cache")]) == 2
+    assert "written during the run" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
