@@ -136,8 +136,9 @@ def test_check_measures_a_step_with_its_writing(own: Path) -> None:
 
 def test_rows_that_would_not_fit_are_refused_before_anything_is_written(own: Path, tmp_path: Path) -> None:
     """Prompt and continuation together are longer than the positions of a model."""
-    with pytest.raises(TutelageError, match="128"):
+    with pytest.raises(TutelageError, match="506 tokens") as refused:
         distil(load(str(own), ["samples.max_new_tokens=500"]))
+    assert "max_new_tokens" in str(refused.value.fix)
     assert not (tmp_path / "run").exists()
 
 

@@ -142,12 +142,15 @@ def fitting_length(asked: int | None, models: Sequence[LanguageModel | Teacher])
     return asked or min([512, *(most for model in models if (most := getattr(model, "longest", None)))])
 
 
-def too_long(length: int, model: Any) -> TutelageError:
-    """The error for rows that are longer than a model's positions."""
+def too_long(length: int, model: Any, *, by_writing: bool = False) -> TutelageError:
+    """The error for rows that are longer than a model's positions, or will be once they are written on."""
+    shorter = f"write `max_length: {model.longest}`, or less"
+    if by_writing:
+        shorter = "write fewer `max_new_tokens:`, or `prompt_tokens:`, under `samples:`"
     return TutelageError(
         f"rows of {length} tokens for '{model.name}', which has {model.longest} positions",
         expected=f"rows of at most {model.longest} tokens",
-        fix=f"write `max_length: {model.longest}`, or less",
+        fix=shorter,
     )
 
 

@@ -200,7 +200,7 @@ def fits(samples: Any, student: LanguageModel, teacher: Teacher | None) -> None:
     for model in (student, getattr(teacher, "loaded", None) or teacher):
         most = getattr(model, "longest", None)
         if model is not None and most is not None and longest > most:
-            raise too_long(longest, model)
+            raise too_long(longest, model, by_writing=longest > max(len(e.tokens) for e in samples.examples))
 
 
 def only_shared(samples: Any, shared: Shared, student: LanguageModel) -> None:

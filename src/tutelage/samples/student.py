@@ -74,9 +74,10 @@ class OpenStudent(OpenDataset):
     @property
     def longest(self) -> int:
         """Tokens of the longest row that there can be."""
-        return max(
-            super().longest, self.how.max_new_tokens + max(len(self.prompt(row)) for row in self.examples)
-        )
+        if self.how.on_policy == 0:
+            return super().longest
+        prompt = max(len(self.prompt(row)) for row in self.examples)
+        return max(super().longest, prompt + self.how.max_new_tokens)
 
     def written_with(self, writer: LanguageModel, shared: Shared) -> OpenStudent:
         """The same rows for a student that writes on the ids that it shares with its teacher."""
