@@ -8,8 +8,8 @@ Two settings, in float32 on the CPU with all threads, those of `train.py`:
 - ``gpt2``: a Llama teacher (256, 4) taught for some steps, a new student (128, 2), 50,257 tokens, dolly.
 
 Bytes, error (nats per token on held-out text, with the interval of the build's own measurement) and speed of
-reading (rows in random order, their files in the page cache) are those that `tutelage cache build` and
-`cache info` print. Training is `tutelage run` with the live teacher and from every cache: the same recipe
+reading (rows in random order, their files in the page cache) are those that `tutelage cache build`
+prints. Training is `tutelage run` with the live teacher and from every cache: the same recipe
 otherwise, in processes of their own that take turns; tokens a second of the steps after the first few, and
 the peak of the process's memory. Ratios are to the live teacher of the same turn; their median is taken.
 """
@@ -50,15 +50,14 @@ def measured(name: str, folder: Path, asked: argparse.Namespace) -> dict[str, An
     for number, (kind, words) in enumerate(KINDS.items()):
         place = folder / f"cache-{number}"
         built = told(["cache", "build", live, "--out", place, *words])
-        read = told(["cache", "info", place])
         caches[kind] = {
             "tokens": built["tokens"],
             "bytes_per_token": built["bytes_per_token"],
             "bytes_per_token_in_shards": built["bytes_in_shards"] / built["tokens"],
             "measured": built["measured"],
             "built_tokens_per_second": built["speed"]["built_tokens_per_second"],
-            "read_tokens_per_second": read["speed"]["tokens_per_second"],
-            "read_bytes_per_second": read["speed"]["bytes_per_second"],
+            "read_tokens_per_second": built["speed"]["tokens_per_second"],
+            "read_bytes_per_second": built["speed"]["bytes_per_second"],
         }
         print(f"{name}  {kind}: {built['bytes_per_token']:,.0f} bytes a token", flush=True)
         cached = recipe | {"teacher": {"kind": "cached", "cache": str(place)}}
