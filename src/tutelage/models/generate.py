@@ -204,9 +204,11 @@ def _chance(seed: int, draws: int) -> Tensor:
 
 def _ended(model: LanguageModel, tokens: Tensor, stop: Sequence[str]) -> Tensor:
     """Rows ``[B]`` whose last token ends them, or in whose text a stop text stands."""
-    over = tokens[:, -1] == model.tokenizer.eos_token_id
+    tokenizer: Any = model.tokenizer
+    end = tokenizer.eos_token_id
+    over = torch.zeros(len(tokens), dtype=torch.bool) if end is None else tokens[:, -1].eq(end)
     if stop:
-        texts = [_decoded(model.tokenizer, row.tolist()) for row in tokens]
+        texts = [_decoded(tokenizer, row.tolist()) for row in tokens]
         over |= torch.tensor([any(one in text for one in stop) for text in texts])
     return over
 
