@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from tutelage.numerics import RunningNormaliser, largest, log_one_minus_exp, mixture, times_log
+from tutelage.numerics import (
+    RunningNormaliser,
+    exp,
+    exp_shifted,
+    largest,
+    log_one_minus_exp,
+    mixture,
+    times_log,
+)
 
 INF = math.inf
 PROBABILITIES = st.floats(0, 1)
@@ -127,3 +135,21 @@ def test_the_largest_are_found_through_blocks(seed: int, v: int, n: int, k: int)
     assert torch.equal(numbers, tile.topk(k, 0).values)
     assert torch.equal(tile.gather(0, rows), numbers)
     assert all(len(set(column)) == k for column in rows.T.tolist())
+
+
+@pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 4e-7), (torch.float64, 1e-15)])
+def test_exponentials_by_powers_of_two_are_exponentials(dtype, relative):
+    """To a unit in the last place for every nat of the exponent; "never" gives exactly 0, and 0 exactly 1."""
+    x = torch.cat([-torch.rand(2000, dtype=dtype) * 40, torch.tensor([-torch.inf, 0.0], dtype=dtype)])
+    shift = torch.tensor(3.25, dtype=dtype)
+    off = (1 + x.abs().clamp(max=40)) * relative
+    for found, exponent in (
+        (exp(x), x),
+        (exp_shifted(x, shift), x - shift),
+        (exp_shifted(x, shift, scale=0.5), x * 0.5 - shift),
+    ):
+        expected = exponent.double().exp()
+        assert bool(((found.double() - expected).abs() <= off * expected).all())
+    assert exp(x)[-2:].tolist() == [0.0, 1.0]
+    tile = x[:-2].clone()
+    assert exp(tile, out=tile) is tile

@@ -66,6 +66,11 @@ def exp_shifted(x: Tensor, shift: Tensor, *, scale: float = 1.0, out: Tensor | N
     return torch.add(shift * -LOG2E, x, alpha=scale * LOG2E, out=out).exp2_()
 
 
+def exp(x: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """``exp(x)`` by way of a power of two; more exact near 0 than `exp_shifted`, where ``x`` is at hand."""
+    return torch.mul(x, LOG2E, out=out).exp2_()
+
+
 class RunningNormaliser:
     """Log-sum-exp over the vocabulary, gathered tile by tile while the tiles are filled.
 

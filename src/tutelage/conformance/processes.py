@@ -18,6 +18,9 @@ from tutelage.conformance.subject import Subject
 from tutelage.conformance.worker import ANSWER, PROCESSES, QUESTION
 
 SECONDS = 600.0
+LEAVE = 20.0
+"""Seconds in which a process may end after another: gloo was seen to wait for one that had gone."""
+
 SHARE = 0.25
 """Of the machine's memory that the processes may take."""
 
@@ -75,11 +78,17 @@ def _started(scratch: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Until all have ended, or one has ended badly and the others would wait for it."""
+    """Until all have ended, or one has ended badly and the others would wait for it.
+
+    The first to end well leaves the answer behind; the others then get a moment to take their leave.
+    """
     until = time.monotonic() + SECONDS
+    leaving = math.inf
     while not any(worker.poll() for worker in workers):
-        if all(worker.poll() == 0 for worker in workers):
+        if all(worker.poll() == 0 for worker in workers) or time.monotonic() > leaving:
             return
+        if leaving == math.inf and any(worker.poll() == 0 for worker in workers):
+            leaving = time.monotonic() + LEAVE
         if time.monotonic() > until:
             raise NotChecked(f"two processes took longer than {SECONDS:g} seconds")
         time.sleep(0.05)

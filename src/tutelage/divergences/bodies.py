@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tutelage.interfaces import Divergence
-from tutelage.numerics import exp_shifted
+from tutelage.numerics import exp, exp_shifted
 
 Named = tuple[Divergence, tuple[tuple[str, Hashable], ...]]
 """A divergence and its options."""
@@ -52,8 +52,7 @@ def compare(
     """
     log_q = logits - log_q_norm if scale == 1 else logits * scale - log_q_norm
     log_p = told - log_p_norm
-    q = exp_shifted(logits, log_q_norm, scale=scale, out=keep)
-    p = exp_shifted(told, log_p_norm)
+    q, p = exp(log_q, out=keep), exp(log_p)
     values, slopes = [], []
     weighted: Tensor | None = None
     for k, (divergence, options) in enumerate(terms):
