@@ -36,7 +36,7 @@ from typing import Any
 
 import httpx
 import torch
-from common import document, made_with, resident_mib, table, where_to, write
+from common import document, made_with, table, where_to, write
 
 from tutelage.distribution import Distribution
 from tutelage.interfaces import Batch, Machine
@@ -361,8 +361,12 @@ def main() -> int:
                 for clients in asked.clients:
                     crowds.append(crowded(url, process, token.read_text(), kind, clients, asked))
                     print(f"{kind}, {clients} clients: {crowds[-1]}", flush=True)
-    results = {"rows": asked.rows, "in_memory": alone, "in_memory_after": in_memory(asked.repeats)}
-    results |= {"crowds": crowds, "client_mib": resident_mib("VmHWM")}
+    results: dict[str, Any] = {
+        "rows": asked.rows,
+        "in_memory": alone,
+        "in_memory_after": in_memory(asked.repeats),
+    }
+    results["crowds"] = crowds
     said = document("serve", results, ("fastapi", "uvicorn", "httpx"))
     write(asked.json, said)
     print(text(said))

@@ -15,6 +15,7 @@ from tutelage.numerics import (
     exp,
     exp_shifted,
     largest,
+    log_mixture,
     log_one_minus_exp,
     mixture,
     times_log,
@@ -153,3 +154,14 @@ def test_exponentials_by_powers_of_two_are_exponentials(dtype, relative):
     assert exp(x)[-2:].tolist() == [0.0, 1.0]
     tile = x[:-2].clone()
     assert exp(tile, out=tile) is tile
+
+
+@given(PROBABILITIES, PROBABILITIES, st.floats(0.01, 0.99))
+def test_the_log_of_a_mixture_is_exact_where_both_agree(a, b, weight):
+    """And elsewhere the log of the mixture; where nobody says anything it is no number but "never"."""
+    p, q = torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)
+    same = log_mixture(mixture(p, p, weight=weight), p, p, p.log(), p.log())
+    assert torch.equal(same, p.log()) or a < 1e-300
+    mixed = mixture(p, q, weight=weight)
+    if max(a, b) > 1e-300:
+        assert_close(log_mixture(mixed, p, q, p.log(), q.log()), mixed.log(), rtol=1e-12, atol=1e-12)

@@ -41,6 +41,16 @@ def mixture(a: Tensor, b: Tensor, *, weight: float) -> Tensor:
     return torch.lerp(b, a, weight).clamp_(min=torch.finfo(a.dtype).tiny)
 
 
+def log_mixture(mixed: Tensor, a: Tensor, b: Tensor, log_a: Tensor, log_b: Tensor) -> Tensor:
+    """The log of a `mixture` of ``a`` and ``b``; exactly ``log_a`` where both are equal.
+
+    ``a`` and ``b`` are exponentials as floating point has them, so the log of their mixture alone would be
+    some rounding off the logarithms that it is compared with, always to one side.
+    """
+    larger = torch.maximum(a, b).clamp_(min=torch.finfo(a.dtype).tiny)
+    return torch.maximum(log_a, log_b) + (mixed / larger).log()
+
+
 def log_one_minus_exp(log_p: Tensor) -> Tensor:
     """``log(1 - exp(log_p))`` for ``log_p <= 0`` without cancellation at either end."""
     near_zero = log_p > -math.log(2)

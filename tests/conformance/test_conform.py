@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from part import part
 
 from small_caches import cache_of, saved_model, stories
 from tutelage.cli import answered
 from tutelage.conformance import conform
+from tutelage.conformance.conform import examined
 from tutelage.conformance.subject import opened
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,8 @@ def test_a_teacher_whose_dropout_is_on_agrees_with_nothing(teacher: Path, tmp_pa
     assert subject.teacher is not None
     subject.teacher.loaded.model.train()  # pyright: ignore[reportAttributeAccessIssue]
     torch.manual_seed(0)
-    found = part(subject)
+    (tmp_path / "room").mkdir()
+    found = examined(subject, tmp_path / "room")
     assert found.exit_status == 3
     failed = {line.identity for line in found.failed}
     assert {"cached = local", "served = local"} <= failed
@@ -59,18 +60,18 @@ def test_a_recipe_that_reads_a_cache_is_judged_by_that_cache(teacher: Path, tmp_
     recipe = stories(tmp_path, teacher)
     cache_of(recipe, tmp_path / "cache", precision="float32")
     reading = stories(tmp_path, {"kind": "cached", "cache": str(tmp_path / "cache")})
-    assert part(reading).exit_status == 0
+    assert conform(reading).exit_status == 0
     for shard in (tmp_path / "cache" / "shards").glob("*.safetensors"):
         content = bytearray(shard.read_bytes())
         content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
         shard.write_bytes(content)
-    assert part(reading).exit_status == 3
+    assert conform(reading).exit_status == 3
 
 
 def test_without_a_teacher_what_is_about_one_is_not_checked(tmp_path: Path) -> None:
     """A recipe of plain fine-tuning says so, and the rest holds."""
     recipe = stories(tmp_path, "none", divergence="cross_entropy")
-    found = part(recipe)
+    found = conform(recipe)
     assert found.exit_status == 0
     assert any(line.answer == "not checked" for line in found.lines)
     assert any(line.answer == "ok" for line in found.lines)

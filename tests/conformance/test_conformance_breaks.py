@@ -149,10 +149,10 @@ def test_a_cache_that_was_changed_ends_the_command_with_3(
 
 
 def test_an_estimate_with_a_bias_is_found(subject: Subject) -> None:
-    """Drawn tokens whose weights are half as large again; with the right ones nothing is found."""
+    """Drawn tokens whose weights are a tenth too large; with the right ones nothing is found."""
     generator = torch.Generator().manual_seed(0)
-    fair = drawn(subject.told, 50, generator)
-    unfair = Sampled(fair.ids, fair.log_probs_drawn, fair.weights * 1.5, fair.vocabulary, fair.never)
+    fair = drawn(subject.told, 2000, generator)
+    unfair = Sampled(fair.ids, fair.log_probs_drawn, fair.weights * 1.1, fair.vocabulary, fair.never)
     bounds = next(one for one in IDENTITIES if one.name == "cached = local").bounds
     bound = next(one for one in bounds if one.measure == "sampled")
     answer = {}

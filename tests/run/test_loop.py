@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from small_runs import STORIES, TOKENIZER, lines, tiny_config
+from small_runs import STORIES, TOKENIZER, close, lines, run_by_two, tiny_config, trained
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tutelage.interfaces import Machine
@@ -21,17 +18,6 @@ from tutelage.models import load_model, new_model, save_student
 from tutelage.recipes import load
 from tutelage.run import distil
 from tutelage.seeds import stream_seed
-
-
-def trained(recipe_file: Path, out: Path, *changes: str) -> dict[str, torch.Tensor]:
-    distil(load(str(recipe_file), [f"out={out}", *changes]))
-    return load_file(out / "student" / "model.safetensors")
-
-
-def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(
-        torch.allclose(one[name], other[name], rtol=1e-4, atol=2e-5) for name in one
-    )
 
 
 def test_micro_batches_change_nothing(recipe_file: Path, tmp_path: Path) -> None:
@@ -53,23 +39,8 @@ def test_two_processes_train_what_one_does(recipe_file: Path, tmp_path: Path) ->
     """Each takes half of the rows of a step; the weights agree (law 1)."""
     alone = trained(recipe_file, tmp_path / "alone", "samples.max_length=96")
     out = tmp_path / "two"
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--master_port",
-        "29517",
-    ]
     changes = [f"out={out}", "training.per_device_train_batch_size=2", "samples.max_length=96"]
-    subprocess.run(
-        [*command, "-m", "tutelage", "run", str(recipe_file), *changes],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
+    run_by_two(recipe_file, 29517, *changes)
     assert json.loads((out / "run.json").read_text())["machine"]["processes"] == 2
     assert close(alone, load_file(out / "student" / "model.safetensors"))
     assert [line["step"] for line in lines(out)] == [line["step"] for line in lines(tmp_path / "alone")]

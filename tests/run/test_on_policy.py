@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from safetensors.torch import load_file
-from small_runs import lines
-from test_resume import COMMAND, environment, killed_after, same, weights
+from small_runs import (
+    COMMAND,
+    close,
+    environment,
+    killed_after,
+    lines,
+    run_by_two,
+    same,
+    trained,
+    weights,
+)
 
 from live_servers import served
 from tutelage.cli import answered
@@ -39,17 +46,6 @@ def own(recipe_file: Path) -> Path:
     ]
     recipe_file.write_text(yaml.safe_dump(words))
     return recipe_file
-
-
-def trained(path: Path, out: Path, *changes: str) -> dict[str, torch.Tensor]:
-    """The weights at the end."""
-    distil(load(str(path), [f"out={out}", *changes]))
-    return load_file(out / "student" / "model.safetensors")
-
-
-def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    """To rounding."""
-    return all(torch.allclose(one[name], other[name], rtol=1e-4, atol=2e-5) for name in one)
 
 
 def test_how_the_text_looked_is_in_the_metrics(own: Path, tmp_path: Path) -> None:
@@ -80,23 +76,8 @@ def test_micro_batches_change_nothing(own: Path, tmp_path: Path) -> None:
 def test_two_processes_train_what_one_does(own: Path, tmp_path: Path) -> None:
     """Each writes its half of the rows (law 1)."""
     alone, out = trained(own, tmp_path / "alone"), tmp_path / "two"
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--master_port",
-        "29523",
-    ]
     changes = [f"out={out}", "training.per_device_train_batch_size=2"]
-    subprocess.run(
-        [*command, "-m", "tutelage", "run", str(own), *changes],
-        env=environment(),
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
+    run_by_two(own, 29523, *changes)
     assert json.loads((out / "run.json").read_text())["machine"]["processes"] == 2
     assert close(alone, load_file(out / "student" / "model.safetensors"))
 

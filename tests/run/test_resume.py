@@ -2,69 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from safetensors.torch import load_file
-from small_runs import ROOT, lines, tiny_config
+from small_runs import COMMAND, ROOT, environment, killed_after, lines, same, tiny_config, weights
 
 from tutelage.errors import TutelageError
 from tutelage.interfaces import Machine
 from tutelage.models import new_model, save_student
 from tutelage.recipes import Recipe, load
 from tutelage.run import distil
-
-COMMAND = [sys.executable, "-m", "tutelage", "run"]
-
-
-def environment() -> dict[str, str]:
-    """One thread, no hub."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "student" / "model.safetensors")
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def killed_after(path: Path, step: int, *changes: str) -> bool:
-    """Start the run and SIGKILL it once ``metrics.jsonl`` has reached ``step``; False if it ended before."""
-    process = subprocess.Popen(
-        [*COMMAND, str(path), *changes],
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    metrics = Path(yaml.safe_load(path.read_text())["out"]) / "metrics.jsonl"
-    if changes:
-        metrics = Path(changes[0].removeprefix("out=")) / "metrics.jsonl"
-    until = time.monotonic() + 300
-    while process.poll() is None and time.monotonic() < until:
-        if metrics.exists() and any(json.loads(s)["step"] >= step for s in whole_lines(metrics)):
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return True
-        time.sleep(0.01)
-    assert process.poll() is not None, "the run neither went on nor ended"
-    return False
-
-
-def whole_lines(path: Path) -> list[str]:
-    """All lines that are complete: the last may be in the middle of being written."""
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from tutelage.divergences.kl import forward_kl, reverse_kl
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
-from tutelage.numerics import mixture, times_log
+from tutelage.numerics import log_mixture, mixture, times_log
 from tutelage.shapes import Logs, Probs
 
 
@@ -59,7 +59,7 @@ def jensen_shannon(
         return (reverse_kl if beta > 0.5 else forward_kl).density(log_q, log_p, q, p)
     if beta in (0, 1):
         return q * 0, q * 0  # not by the formula: zero times the infinite KL is undefined
-    log_m = mixture(p, q, weight=beta).log()
+    log_m = log_mixture(mixture(p, q, weight=beta), p, q, log_p, log_q)
     scale = 1 / (beta * (1 - beta)) - 3 if scaled else 1.0
     slope = times_log(q, log_q - log_m) * (scale * (1 - beta))
     return times_log(p, log_p - log_m) * (scale * beta) + slope, slope

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
-from tutelage.numerics import mixture, times_log
+from tutelage.numerics import log_mixture, mixture, times_log
 from tutelage.shapes import Logs, Probs
 
 
@@ -35,7 +35,7 @@ def skew_forward_kl(
     """
     _proper(skew, "forward_kl", "teacher")
     m = mixture(p, q, weight=skew)
-    return times_log(p, log_p - m.log()), p * (q / m) * (skew - 1)
+    return times_log(p, log_p - log_mixture(m, p, q, log_p, log_q)), p * (q / m) * (skew - 1)
 
 
 @separable
@@ -65,7 +65,7 @@ def skew_reverse_kl(
     """
     _proper(skew, "reverse_kl", "student")
     m = mixture(q, p, weight=skew)
-    value = times_log(q, log_q - m.log())
+    value = times_log(q, log_q - log_mixture(m, q, p, log_q, log_p))
     return value, value + q * (1 - skew * (q / m))
 
 
