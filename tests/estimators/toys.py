@@ -1,7 +1,8 @@
 """Toy models of three tokens whose texts can all be listed, in float64, and gradients over them.
 
 Teacher and student look at the last token alone. The twelve logits of the student are the output layer of a
-`Hidden` whose hidden states say in one-hot which prefix it is, so that a gradient by the weight is a gradient by the logits.
+`Hidden` whose hidden states say in one-hot which prefix it is, so that a gradient by the weight is a gradient
+by the logits.
 """
 
 from __future__ import annotations

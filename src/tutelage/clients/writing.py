@@ -26,8 +26,8 @@ def written_over(
 ) -> list[tuple[list[int], bool]]:
     """Continue rows of tokens: what was written after each, and whether it ended by itself.
 
-    Tokens are asked for by id (`return_tokens_as_token_ids`), so that no text is cut into tokens anew. The end
-    token, which such servers do not show, is put back where a row ended by itself.
+    Tokens are asked for by id (`return_tokens_as_token_ids`), so that no text is cut into tokens anew. The
+    end token, which such servers do not show, is put back where a row ended by itself.
 
     Args:
         line: to the server.
@@ -83,7 +83,8 @@ def _read(content: bytes, rows: int, end: int | None, url: str) -> list[tuple[li
         raise TutelageError(
             f"{url}: the text that it wrote cannot be read ({type(error).__name__}: {error})",
             expected="a completion with its tokens by id under `logprobs.tokens`",
-            fix="use a server that knows `return_tokens_as_token_ids` (tutelage serve, vLLM), or another writer",
+            fix="use a server that knows `return_tokens_as_token_ids` (tutelage serve, vLLM), or another "
+            "writer",
         ) from None
     if len(made) != rows or not all(tokens for tokens, _ in made):
         raise TutelageError(

@@ -38,7 +38,8 @@ class Joined(Distribution):
             raise TutelageError(
                 f"distributions over vocabularies of {sorted(sizes)} tokens were joined",
                 expected="one vocabulary for all members",
-                fix="restrict all of them to the token ids that they share (`tutelage.distribution.restricted`)",
+                fix="restrict all of them to the token ids that they share "
+                "(`tutelage.distribution.restricted`)",
             )
         self.members = tuple(members)
         self.which = which

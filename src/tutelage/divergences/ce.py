@@ -1,4 +1,4 @@
-"""Cross-entropy both ways: on the gold tokens it is ordinary fine-tuning (SFT), on a teacher's rows soft labels."""
+"""Cross-entropy both ways: against gold tokens it is ordinary fine-tuning (SFT), or soft labels; and ENGINE's."""
 
 from tutelage.divergences.separable import separable
 from tutelage.numerics import times_log

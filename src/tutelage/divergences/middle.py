@@ -1,7 +1,7 @@
 """Both sides against a middle whose share of the teacher differs from position to position.
 
-They are `skew_forward_kl` and `skew_reverse_kl` with a share of its own at every position, as the exact middle
-of two distributions over whole texts needs it; a recipe asks for them by ``middle: exact``.
+They are `skew_forward_kl` and `skew_reverse_kl` with a share of its own at every position, as the exact
+middle of two distributions over whole texts needs it; a recipe asks for them by ``middle: exact``.
 """
 
 from torch import Tensor

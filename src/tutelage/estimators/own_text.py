@@ -73,6 +73,6 @@ def finite(rewards: Tensor) -> None:
         raise TutelageError(
             f"{int((~rewards.isfinite()).sum())} drawn tokens have a reward that is not finite",
             expected="a teacher that gives every token that the student says some probability",
-            fix="restrict what is drawn (`top_p: 0.95` under `samples:`), or use the estimator `per_token` with a "
-            "divergence that stays finite (jensen_shannon)",
+            fix="restrict what is drawn (`top_p: 0.95` under `samples:`), or use the estimator `per_token` "
+            "with a divergence that stays finite (jensen_shannon)",
         )

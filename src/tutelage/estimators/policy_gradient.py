@@ -29,11 +29,12 @@ class PolicyGradient:
 
     The single part is the objective itself at every token (exact over the vocabulary, as `per_token` has it).
     The long part is a policy gradient: what was drawn becomes likelier by as much as what followed was
-    worth, where the worth (reward) of a token is ``log p - log q``, or minus the term's divergence. It is added
-    for the terms that compare the student's own text with a teacher.
+    worth, where the worth (reward) of a token is ``log p - log q``, or minus the term's divergence. It is
+    added for the terms that compare the student's own text with a teacher.
 
     Attributes:
-        clip: how far the ratio of a drawn token's probabilities now and then may be from 1; `none` never clips.
+        clip: how far the ratio of a drawn token's probabilities now and then may be from 1; `none` never
+            clips.
         reading: of the clip: `ppo`, or `paper` for MiniLLM's Algorithm 1 to the letter.
         length_normalised: divide what followed by the number of tokens that followed.
         single: False leaves the single part out; the long part then begins with the token itself.
@@ -50,7 +51,8 @@ class PolicyGradient:
             `step`, the ratio at the token alone (biased on purpose, MiniLLM's choice); `product`, of all
             ratios up to it; `trajectory`, of the whole row; `by_reward`, each reward by the ratios up to it
             (these two are unbiased without `length_normalised` and `clip`); or `none`.
-        weighted_single: whether the single part is weighted too; None does it where `importance` is a product.
+        weighted_single: whether the single part is weighted too; None does it where `importance` is a
+            product.
         reduction: `token_mean`, or `sequence_sum`: the sum over a row's tokens, averaged over the rows.
 
     Source: Gu et al. 2024, MiniLLM, arXiv:2306.08543; for other divergences than reverse KL: derived.

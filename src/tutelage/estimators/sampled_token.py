@@ -27,13 +27,13 @@ class SampledToken:
         form: `k1`: the log-ratio as an advantage, held constant, never differentiated itself; `k2`: half its
             square, differentiated, which has the same mean gradient; `k3`: ``p / q - 1 - log(p / q)``,
             differentiated: its *value* estimates the reverse KL, its mean gradient is the *forward* KL's.
-        clip: of `k1`: how far the ratio of a drawn token's probabilities now and then may be from 1; `none` never
-            clips.
+        clip: of `k1`: how far the ratio of a drawn token's probabilities now and then may be from 1; `none`
+            never clips.
         reading: of the clip: `ppo`, or `paper` for MiniLLM's Algorithm 1 to the letter.
         reduction: `token_mean`, or `sequence_sum`: the sum over a row's tokens, averaged over the rows.
 
-    Source: Schulman 2020, "Approximating KL divergence" (a note on the web); Lu and Thinking Machines Lab 2025,
-    "On-Policy Distillation" (k1 as advantage).
+    Source: Schulman 2020, "Approximating KL divergence" (a note on the web); Lu and Thinking Machines Lab
+    2025, "On-Policy Distillation" (k1 as advantage).
     """
 
     form: Literal["k1", "k2", "k3"] = "k1"

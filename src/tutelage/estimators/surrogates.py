@@ -32,8 +32,8 @@ def clipped_ratio(
     """``-A rho`` with ``rho = q / behaviour`` of the drawn token, clipped as in proximal policy optimisation.
 
     Its gradient by ``log q`` is ``-A rho``, or 0 where the clip bites: `ppo` minimises the larger of the
-    clipped and the unclipped loss, so that it bites where a step has gone far enough in the direction that the
-    advantage asks for; `paper` clips the ratio itself from above, whatever the sign of the advantage.
+    clipped and the unclipped loss, so that it bites where a step has gone far enough in the direction that
+    the advantage asks for; `paper` clips the ratio itself from above, whatever the sign of the advantage.
 
     Args:
         log_q: the student's log-probabilities, tokens first.

@@ -63,8 +63,8 @@ def known_before(word: SamplesWord) -> None:
         raise TutelageError(
             f"samples of the kind '{word.kind}' are written during the run: no cache has them",
             expected="text that is known before the run",
-            fix="use samples of the kind `dataset`, a teacher that can be asked (`kind: model`), or name that teacher "
-            "under the cached one's `live:`",
+            fix="use samples of the kind `dataset`, a teacher that can be asked (`kind: model`), or name "
+            "that teacher under the cached one's `live:`",
         )
 
 

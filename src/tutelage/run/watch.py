@@ -13,8 +13,8 @@ STEPS = 8
 """Steps over which the health of the text is averaged: the first so many, and the last."""
 
 ADVICE = (
-    "lower `learning_rate`, mix the teacher in (`teacher_tokens: 0.2`) or the data set (`on_policy: 0.5`), or use a "
-    "divergence that rewards variety (jensen_shannon); the last saved state is still there"
+    "lower `learning_rate`, mix the teacher in (`teacher_tokens: 0.2`) or the data set (`on_policy: 0.5`), "
+    "or use a divergence that rewards variety (jensen_shannon); the last saved state is still there"
 )
 
 

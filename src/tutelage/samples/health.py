@@ -21,7 +21,8 @@ def health(rows: Sequence[Example]) -> dict[str, float]:
     Returns:
         ``own_length``: tokens written, mean; ``own_truncated``: share of rows that did not end by
         themselves; ``own_repeated``: share of 4-grams that stood in their row before; ``own_entropy``: of the
-        distributions that its tokens were drawn from, mean in nats, where it was recorded. Empty without rows.
+        distributions that its tokens were drawn from, mean in nats, where it was recorded. Empty without
+        rows.
     """
     if not rows:
         return {}

@@ -18,7 +18,8 @@ class MixtureSamples(WrittenSamples):
     Attributes:
         teacher: share of rows that the teacher wrote; see the kind `teacher`.
         student: share of rows that the student writes itself; see the kind `student`.
-        teacher_tokens: in the student's rows: share of the teacher in the sampling distribution of every token.
+        teacher_tokens: in the student's rows: share of the teacher in the sampling distribution of every
+            token.
         copies: different texts of the teacher for each prompt.
         store: folder in which the teacher's texts are kept; None keeps them in the run's own folder.
         inner_epochs: how often one collection of text is gone through before new text is written.
@@ -42,7 +43,8 @@ class MixtureSamples(WrittenSamples):
     def __post_init__(self) -> None:
         if self.teacher + self.student > 1 + 1e-9:
             raise OutOfRange(
-                f"the teacher's share {self.teacher:g} and the student's {self.student:g} are more than 1 together",
+                f"the teacher's share {self.teacher:g} and the student's {self.student:g} are more than 1 "
+                "together",
                 expected="shares that sum to 1 at most; what is left is the data set's",
                 fix="write for instance `teacher: 0.5` and `student: 0.5`",
             )

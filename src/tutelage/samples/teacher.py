@@ -16,7 +16,8 @@ class TeacherSamples(WrittenSamples):
     runs read it again, another teacher writes anew. It does not depend on the run's seed.
 
     Attributes:
-        copies: different texts for each prompt; the n-th pass over the data takes the n-th, then the first again.
+        copies: different texts for each prompt; the n-th pass over the data takes the n-th, then the first
+            again.
         store: folder in which they are kept; None keeps them in the run's own folder.
 
     Source: Kim and Rush 2016, SeqKD, arXiv:1606.07947; Wen et al. 2023, f-DISTILL, arXiv:2307.15190 (teacher

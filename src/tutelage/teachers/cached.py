@@ -237,7 +237,7 @@ class CachedTeacher:
         return Joined([dataclasses.replace(self, live=None)(batch.rows(kept_rows)), said], which, place)
 
     def _places(self, batch: Batch) -> list[int]:
-        """Where each row is in the cache, -1 where it is not; rows without a counted token are nowhere missed."""
+        """Where each row is in the cache, -1 where it is not; rows that count nothing are not missed."""
         cache = self._open().cache
         found = cache.index.find(keys_of(batch, cache.description.columns))
         counts = batch.mask.any(1).tolist()
@@ -261,8 +261,8 @@ class CachedTeacher:
             return TutelageError(
                 f"a row that the {writer} wrote during the run is not in the cache '{self.cache}'",
                 expected="text that is known before the run",
-                fix="name the teacher that the cache was made with under its `live:`, or use samples of the kind "
-                "`dataset`",
+                fix="name the teacher that the cache was made with under its `live:`, or use samples of the "
+                "kind `dataset`",
             )
         return TutelageError(
             f"a row of {int(batch.attention[row].sum())} tokens is not in the cache '{self.cache}'",
