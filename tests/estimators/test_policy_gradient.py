@@ -102,7 +102,7 @@ def test_exact_rewards_give_the_same_mean_with_less_variance() -> None:
 
 @pytest.mark.parametrize("name", ["jensen_shannon", "total_variation", "forward_kl"])
 def test_other_divergences_get_the_gradient_of_their_sum_over_own_text(name: str) -> None:
-    """Single and long part together are the gradient of ``E_q sum D(p_t, q_t)`` by autograd over all texts."""
+    """Single and long part together are the gradient of ``E_q sum D(p_t, q_t)``, by autograd over texts."""
     from tutelage.divergences import TABLE
 
     toy, divergence = Toy.of("length_3"), TABLE.load(name)

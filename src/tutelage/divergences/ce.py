@@ -1,4 +1,4 @@
-"""Cross-entropy both ways: against gold tokens it is ordinary fine-tuning (SFT), or soft labels; and ENGINE's."""
+"""Cross-entropy both ways: fine-tuning on gold tokens (SFT), soft labels, and what ENGINE minimises."""
 
 from tutelage.divergences.separable import separable
 from tutelage.numerics import times_log

@@ -1,4 +1,4 @@
-"""The student's own text, kept for a while: part of it is new, the rest is drawn from what it wrote lately."""
+"""The student's own text, kept for a while: part of it is new, the rest drawn from what it wrote lately."""
 
 from __future__ import annotations
 
