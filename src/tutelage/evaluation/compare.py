@@ -11,15 +11,17 @@ from typing import Any
 import torch
 
 from tutelage.distribution import Distribution, Hidden, restricted
-from tutelage.errors import TutelageError
 from tutelage.evaluation.held_out import HeldOut, measure
 from tutelage.evaluation.intervals import Interval, over_rows
+from tutelage.evaluation.lengths import fitting_length, too_long
 from tutelage.interfaces import Batch, Machine, Teacher
 from tutelage.models import LanguageModel, Shared, load_model, prove_shared, rows_of
 from tutelage.stores.manifest import MANIFEST
 from tutelage.teachers import TABLE as TEACHERS
 from tutelage.teachers import CachedTeacher
 from tutelage.text import Layout, collate, examples_of, read_rows
+
+__all__ = ["Comparison", "compare", "fitting_length", "too_long"]
 
 ROWS_IN_A_BATCH = 8
 
@@ -127,30 +129,6 @@ def compare(
             name: over_rows(held.sums["student_nats"] - reference.sums["student_nats"], held.tokens)
             for name, held in list(found.items())[1:]
         },
-    )
-
-
-def fitting_length(asked: int | None, models: Sequence[LanguageModel | Teacher]) -> int:
-    """Tokens in a row that all models take: what was asked for, or up to 512.
-
-    Raises:
-        TutelageError: a model takes fewer than were asked for.
-    """
-    for model in models:
-        if asked is not None and (getattr(model, "longest", None) or asked) < asked:
-            raise too_long(asked, model)
-    return asked or min([512, *(most for model in models if (most := getattr(model, "longest", None)))])
-
-
-def too_long(length: int, model: Any, *, by_writing: bool = False) -> TutelageError:
-    """The error for rows that are longer than a model's positions, or will be once they are written on."""
-    shorter = f"write `max_length: {model.longest}`, or less"
-    if by_writing:
-        shorter = "write fewer `max_new_tokens:`, or `prompt_tokens:`, under `samples:`"
-    return TutelageError(
-        f"rows of {length} tokens for '{model.name}', which has {model.longest} positions",
-        expected=f"rows of at most {model.longest} tokens",
-        fix=shorter,
     )
 
 
