@@ -1,0 +1,37 @@
+"""What a measure needs before it can be taken, and in which unit it comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from tutelage.errors import TutelageError
+
+F = TypeVar("F", bound=Callable[..., object])
+
+HELD_OUT = "held-out text"
+TEACHER = "a teacher"
+FIRST_TOKEN = "a teacher whose likeliest token is known"
+TEXTS = "texts that the student writes"
+REFERENCES = "reference texts"
+LIVE_TEACHER = "a teacher that answers about any text"
+WRITING_TEACHER = "a teacher that writes"
+
+
+def needing(*needs: str, unit: str, better: str = "") -> Callable[[F], F]:
+    """Say of a measure what it needs, its unit, and whether ``lower`` or ``higher`` is better."""
+
+    def marked(measure: F) -> F:
+        measure.needs, measure.unit, measure.better = frozenset(needs), unit, better  # type: ignore[attr-defined]
+        return measure
+
+    return marked
+
+
+def nothing_to_measure() -> TutelageError:
+    """The error for students without text and without tasks."""
+    return TutelageError(
+        "nothing to measure the students on",
+        expected="held-out text, tasks of lm-eval, or both",
+        fix="write for instance `--data data/dolly/eval.jsonl.gz`",
+    )
