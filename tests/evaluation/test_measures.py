@@ -272,7 +272,7 @@ def test_one_row_has_no_interval_and_json_has_no_nan(
     ("words", "problem"),
     [
         ([], "nothing to measure the students on"),
-        (["--seeds", "1,x"], "--seeds is '1,x'"),
+        (["--seeds", "1,x", "--data", "DATA"], "--seeds is '1,x'"),
         (["--seeds", "1,1", "--data", "DATA"], "the seeds are 1, 1"),
         (["--measures", "rouge", "--data", "DATA"], "unknown measure 'rouge'"),
         (["--measures", "coverage_risk", "--data", "DATA"], "coverage_risk needs a teacher"),

@@ -12,7 +12,6 @@ from tutelage.evaluation import TABLE
 from tutelage.evaluation.needs import nothing_to_measure
 from tutelage.recipes import find
 
-
 Students = Annotated[list[str], typer.Argument(metavar="STUDENT", help="Model folders or hub names.")]
 Data = Annotated[str | None, typer.Option(help="Held-out text: a file or a hub name.")]
 Told = Annotated[str | None, typer.Option(help="Compare with this model, server or cache too.")]
