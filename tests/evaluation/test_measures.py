@@ -7,6 +7,7 @@ import gzip
 import inspect
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from tutelage.interfaces import Machine
 from tutelage.models import LanguageModel, load_model, prove_shared
 from tutelage.recipes import find
 from tutelage.registry import options
+from tutelage.teachers import TABLE as TEACHERS
 from tutelage.text import Example, Layout, collate, examples_of, read_rows
 
 for library in ("rouge_score", "sacrebleu"):
@@ -181,6 +183,22 @@ def test_a_measure_that_lacks_something_says_what(evidence: Evidence) -> None:
     }
 
 
+def test_a_teacher_that_only_answers_serves_what_is_measured_on_the_students_texts(
+    evidence: Evidence,
+) -> None:
+    """The same numbers as from the model itself; what it would have to write is not there."""
+    described = TEACHERS.load("model")(find("package:demo/teacher"))
+    answering = dataclasses.replace(evidence, teacher=described.open(Machine()))
+    for name in ("likelihood_risk", "sequence_reverse_kl", "forward_kl_nats"):
+        (one,) = asked([name])
+        ours, theirs = one.of(answering), one.of(evidence)
+        assert ours is not None
+        assert theirs is not None
+        assert ours.values == pytest.approx(theirs.values, rel=1e-5)
+    with pytest.raises(TutelageError, match="needs a teacher that writes"):
+        asked(["exposure_bias"])[0].of(answering)
+
+
 def test_names_and_options_are_checked() -> None:
     """An unknown measure, an unknown option, a value that means nothing."""
     assert asked(["dist:n=2"])[0].options == {"n": 2}
@@ -233,7 +251,7 @@ def test_evaluate_compares_what_two_students_write(
     """Self-Instruct by the command line: one document with intervals, paired differences and noise floors."""
     command = ["evaluate", "package:demo/student", "package:demo/teacher", "--max-rows", "6"]
     command += ["--data", str(DATA / "self_instruct" / "user_oriented_eval.jsonl.gz")]
-    command += ["--prompt", "{instruction}\\n{input}\\n", "--completion", "{output}", "--max-length", "200"]
+    command += ["--prompt", "{instruction}\\n{input}\\n", "--completion", "{output}", "--max-length", "60"]
     command += ["--measures", "rouge_l,dist:n=2", "--seeds", "1,2,3", "--max-new-tokens", "12"]
     assert answered([*command, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -245,6 +263,7 @@ def test_evaluate_compares_what_two_students_write(
     assert len(noise["values"]) == 3
     assert noise["floor"] > noise["spread"] > 0
     assert said["units"]["rouge_l"] == "0 to 100"
+    assert said["rows"] + int(re.findall(r"(\d+) dropped as too long", said["notes"][0])[0]) == 6
     assert answered(command) == 0
     shown = capsys.readouterr().out
     assert "minus A" in shown
@@ -294,6 +313,23 @@ def test_mistakes_are_told_in_three_lines(
     lines = said.err.strip().splitlines()
     assert lines[0].startswith(problem)
     assert len(lines) == 3
+
+
+def test_rows_that_are_all_too_long_are_nothing_to_measure_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not a table of NaN."""
+    command = ["evaluate", "package:demo/student", "--data", str(DATA / "dolly" / "eval.jsonl.gz")]
+    command += [
+        "--prompt",
+        "{instruction}",
+        "--completion",
+        "{output}",
+        "--max-rows",
+        "3",
+        "--max-length",
+        "3",
+    ]
+    assert answered(command) == 2
+    assert "nothing is left to measure on" in capsys.readouterr().err
 
 
 def test_numbers_that_mean_nothing_are_refused() -> None:

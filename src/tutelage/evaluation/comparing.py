@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from tutelage.models import LanguageModel, load_model, prove_shared
 from tutelage.stores.manifest import MANIFEST
 from tutelage.teachers import TABLE as TEACHERS
 from tutelage.teachers import CachedTeacher
-from tutelage.text import Example, Layout, TextRows, collate, examples_of, read_rows
+from tutelage.text import Layout, TextRows, collate, examples_of, read_rows
 
 ROWS_IN_A_BATCH = 8
 SEEDS = (10, 20, 30, 40, 50)
@@ -73,11 +73,13 @@ class Material:
         source: what they are, for people.
         batches: on the device.
         questions: prompts and references made of them.
+        notes: what became of rows that were too long.
     """
 
     source: str = ""
     batches: tuple[Batch, ...] = ()
     questions: Questions = field(default_factory=lambda: Questions((), None))
+    notes: tuple[str, ...] = ()
 
 
 def compare(
@@ -128,23 +130,10 @@ def compare(
     material = Material()
     if data is not None:
         layout = Layout(prompt, completion, max_length or 0)
+        models = [*opened.values(), *([told] if told else [])]
         rows = read_rows(data, max_rows=max_rows)
-        examples, plain_text = _laid_out(
-            rows, layout, first, [*opened.values(), *([told] if told else [])], told
-        )
-        writers = [one for one in (*opened.values(), told) if isinstance(one, LanguageModel)]
-        material = Material(
-            f"{data} ({rows.found})",
-            _batches(examples, first, machine),
-            questions_of(
-                examples,
-                first.tokenizer,
-                plain_text=plain_text,
-                room=_room(writers, max_new_tokens) if any(one.writes for one in wanted) else None,
-                prompt_tokens=prompt_tokens,
-                references=references,
-            ),
-        )
+        room = _room(models, max_new_tokens) if any(one.writes for one in wanted) else None
+        material = _material(rows, layout, models, told, machine, room, prompt_tokens, references)
     found: dict[str, dict[str, Found]] = {}
     teachers_texts: dict[Any, Any] = {}
     for name, student in opened.items():
@@ -183,9 +172,6 @@ def _compared(
         for label, value in values.items()
         if value.note
     ]
-    cut = material.questions.cut
-    if cut:
-        notes.insert(0, f"{cut} prompts lost their beginning to make room for what is written")
     counted = sum(batch.counted for batch in material.batches)
     labels = next(iter(found.values()))
     return Comparison(
@@ -200,7 +186,7 @@ def _compared(
         paired,
         noise,
         {one.label: one.unit for one in wanted if one.label in labels},
-        tuple(notes),
+        (*material.notes, *notes),
     )
 
 
@@ -220,35 +206,54 @@ def _possible(
             raise OutOfRange(f"{name} is {value}", expected="at least 1", fix="leave it out")
 
 
-def _laid_out(
+def _material(
     rows: TextRows,
     layout: Layout,
-    student: LanguageModel,
-    models: Iterable[LanguageModel | Teacher],
+    models: Sequence[LanguageModel | Teacher],
     teacher: LanguageModel | Teacher | None,
-) -> tuple[list[Example], bool]:
-    """The rows as tokens, and whether they are plain text; those of a cache as it has them."""
+    machine: Machine,
+    room: int | None,
+    prompt_tokens: int,
+    references: str | None,
+) -> Material:
+    """Rows laid out for the first student, those of a cache as it has them; what was left out is noted."""
+    student: Any = models[0]
+    plain_text = rows.kind == "text" and layout.prompt is None and layout.completion is None
     kept: Any = teacher if isinstance(teacher, CachedTeacher) else None
     if kept is not None:
         layout = _as_kept(kept, rows.sha256, layout)
-    length = fitting_length(layout.max_length or None, list(models))
-    layout = dataclasses.replace(layout, max_length=length)
-    examples = examples_of(rows, student.tokenizer, layout).examples
+    layout = dataclasses.replace(layout, max_length=fitting_length(layout.max_length or None, models))
+    laid = examples_of(rows, student.tokenizer, layout)
+    examples = laid.examples
     if kept is not None:
         kept.prove_rows(examples, {"text": {"sha256": rows.sha256, **asdict(layout)}}, rows.path)
-    return examples, rows.kind == "text" and layout.prompt is None and layout.completion is None
-
-
-def _batches(examples: Sequence[Example], student: LanguageModel, machine: Machine) -> tuple[Batch, ...]:
-    return tuple(
+    if not examples:
+        raise TutelageError(
+            f"{rows.path}: nothing is left to measure on: {laid.said}",
+            expected=f"rows of at most {layout.max_length} tokens with something to say",
+            fix="give more rows, shorter ones, or a larger `--max-length`",
+        )
+    questions = questions_of(
+        examples,
+        student.tokenizer,
+        plain_text=plain_text,
+        room=room,
+        prompt_tokens=prompt_tokens,
+        references=references,
+    )
+    notes = [laid.said] if laid.cut or laid.too_long or laid.empty else []
+    if questions.cut:
+        notes.append(f"{questions.cut} prompts lost their beginning to make room for what is written")
+    batches = tuple(
         collate(examples[i : i + ROWS_IN_A_BATCH], student.pad_id).to(machine.device)
         for i in range(0, len(examples), ROWS_IN_A_BATCH)
     )
+    return Material(f"{rows.path} ({rows.found})", batches, questions, tuple(notes))
 
 
-def _room(models: Sequence[LanguageModel], max_new_tokens: int) -> int | None:
+def _room(models: Sequence[LanguageModel | Teacher], max_new_tokens: int) -> int | None:
     """Tokens of a prompt at most, so that what is written after it fits every model's positions."""
-    limits = [model.longest for model in models if model.longest is not None]
+    limits = [most for model in models if (most := getattr(model, "longest", None)) is not None]
     if not limits:
         return None
     if min(limits) <= max_new_tokens:
