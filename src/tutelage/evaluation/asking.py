@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tutelage.errors import TutelageError, listed, nearest
+from tutelage.errors import MissingExtra, TutelageError, listed, nearest
 from tutelage.evaluation import HELD_OUT, TABLE
 from tutelage.evaluation.evidence import Evidence
 from tutelage.evaluation.found import Found
@@ -37,6 +38,11 @@ class Asked:
     def unit(self) -> str:
         """In which unit it comes out."""
         return self.measure.unit
+
+    @property
+    def installed(self) -> bool:
+        """Whether the library that it needs is there."""
+        return self.measure.library is None or importlib.util.find_spec(self.measure.library) is not None
 
     @property
     def writes(self) -> bool:
@@ -71,14 +77,20 @@ def asked(names: Sequence[str] | None) -> list[Asked]:
     Raises:
         UnknownName: no measure is called so.
         TutelageError: it has no such option, or its value is of another type.
+        MissingExtra: a library that a named measure needs is not installed.
     """
     if names is None:
         return [Asked(name, TABLE.load(name), {}, False) for name in HELD_OUT]
+    # A library that is missing is told before hours of writing; `all` leaves its measures out.
     found: dict[str, Asked] = {}
     for text in names:
         every = list(TABLE) if text == ALL else [text]
         for one in every:
-            found.setdefault(one, _one(one, wanted=text != ALL))
+            made = _one(one, wanted=text != ALL)
+            if made.installed:
+                found.setdefault(one, made)
+            elif made.wanted:
+                raise MissingExtra(made.measure.library.replace("_", "-"), "evaluation")
     return list(found.values())
 
 

@@ -14,7 +14,7 @@ from tutelage.errors import OutOfRange, TutelageError
 from tutelage.evaluation.asking import Asked, asked
 from tutelage.evaluation.evidence import Evidence
 from tutelage.evaluation.found import Found, Noise, noise_of, plain
-from tutelage.evaluation.harness import run_tasks
+from tutelage.evaluation.harness import lm_eval, run_tasks
 from tutelage.evaluation.intervals import Interval
 from tutelage.evaluation.lengths import fitting_length
 from tutelage.evaluation.needs import nothing_to_measure
@@ -123,6 +123,8 @@ def compare(
     """
     wanted = [] if data is None else asked(measures)
     _possible(data, tasks, seeds, max_new_tokens, prompt_tokens)
+    if tasks:
+        lm_eval()  # whether it is there is told before anything is measured
     machine = Machine("cuda" if torch.cuda.is_available() else "cpu")
     told = None if teacher is None else _teacher(teacher, machine)
     opened = {name: load_model(name, machine=machine) for name in students}

@@ -33,7 +33,7 @@ def run_tasks(model: LanguageModel, tasks: Sequence[str], *, limit: int | None =
         MissingExtra: lm-eval is not installed.
         TutelageError: there is no such task, or it cannot be run (its data may be on a hub).
     """
-    evaluate, speaking, managing = _library()
+    evaluate, speaking, managing = lm_eval()
     named, folders = _named(tasks)
     network: Any = model.model
     training = network.training
@@ -73,7 +73,12 @@ def run_tasks(model: LanguageModel, tasks: Sequence[str], *, limit: int | None =
     return found
 
 
-def _library() -> tuple[Any, Any, Any]:
+def lm_eval() -> tuple[Any, Any, Any]:
+    """What is used of lm-eval: its evaluation, its model and its tasks.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
     try:
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM

@@ -18,11 +18,20 @@ LIVE_TEACHER = "a teacher that answers about any text"
 WRITING_TEACHER = "a teacher that writes"
 
 
-def needing(*needs: str, unit: str, better: str = "") -> Callable[[F], F]:
-    """Say of a measure what it needs, its unit, and whether ``lower`` or ``higher`` is better."""
+def needing(*needs: str, unit: str, better: str = "", library: str | None = None) -> Callable[[F], F]:
+    """Say of a measure what it needs, its unit, and whether ``lower`` or ``higher`` is better.
+
+    Args:
+        needs: names of this file.
+        unit: of the value.
+        better: ``lower``, ``higher``, or "" where nobody can say.
+        library: what it imports of the extra `evaluation`.
+    """
 
     def marked(measure: F) -> F:
-        measure.needs, measure.unit, measure.better = frozenset(needs), unit, better  # type: ignore[attr-defined]
+        known = {"needs": frozenset(needs), "unit": unit, "better": better, "library": library}
+        for name, value in known.items():
+            setattr(measure, name, value)
         return measure
 
     return marked

@@ -65,7 +65,7 @@ def js_bound(evidence: Evidence) -> Mean:
 
 @needing(TEXTS, WRITING_TEACHER, unit="per text", better="lower")
 def tv_bound(evidence: Evidence) -> Mean:
-    """Upper bound on the total variation of texts: a half on each writer's prefixes, step by step."""
+    """Upper bound on the total variation of texts: a half on each writer's prefixes."""
     return _halves(evidence, "total_variation", "total_variation")
 
 

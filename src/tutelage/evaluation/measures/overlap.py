@@ -12,14 +12,14 @@ from tutelage.evaluation.needs import REFERENCES, TEXTS, needing
 References = Sequence[Sequence[str]]
 
 
-@needing(TEXTS, REFERENCES, unit="0 to 100", better="higher")
+@needing(TEXTS, REFERENCES, unit="0 to 100", better="higher", library="rouge_score")
 def rouge_l(evidence: Evidence) -> Mean:
     """ROUGE-L in MiniLLM's way: F-measure on stems, the best of the references, mean over texts, x 100."""
     references = evidence.questions.references or ()
     return Mean.of_rows([rouge_of(texts.texts, references) for texts in evidence.texts], scale=100)
 
 
-@needing(TEXTS, REFERENCES, unit="0 to 100", better="higher")
+@needing(TEXTS, REFERENCES, unit="0 to 100", better="higher", library="sacrebleu")
 def bleu(evidence: Evidence) -> Pooled:
     """BLEU of all texts as one corpus, by sacrebleu with its defaults."""
     references = evidence.questions.references or ()
@@ -29,7 +29,7 @@ def bleu(evidence: Evidence) -> Pooled:
     )
 
 
-@needing(TEXTS, REFERENCES, unit="0 to 100", better="higher")
+@needing(TEXTS, REFERENCES, unit="0 to 100", better="higher", library="sacrebleu")
 def chrf(evidence: Evidence) -> Pooled:
     """chrF of all texts as one corpus, by sacrebleu with its defaults (characters up to six)."""
     references = evidence.questions.references or ()

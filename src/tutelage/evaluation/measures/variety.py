@@ -29,7 +29,7 @@ def dist(evidence: Evidence, *, n: Annotated[int, "[1, inf)"] = 4) -> Pooled:
     return Pooled(of, len(every), len(every[0]))
 
 
-@needing(TEXTS, unit="0 to 100", better="lower")
+@needing(TEXTS, unit="0 to 100", better="lower", library="sacrebleu")
 def self_bleu(evidence: Evidence, *, most: Annotated[int, "[2, inf)"] = 100) -> Mean:
     """BLEU of every text against the other texts of its seed: 100 where they are all the same.
 
