@@ -1,12 +1,11 @@
-"""A step on the student's own text: how fast it writes, beside transformers.generate, and where the time
-goes.
+"""A step on the student's own text: how fast it writes beside transformers, and where the time goes.
 
     python benchmarks/on_policy.py [--rows 8 32] [--new 64] [--repeats 5] [--json FILE]
 
 `demo` is the packaged student with its teacher and stories; `gpt2` a new model of six layers, width 256, over
 GPT-2's number of tokens, beside a teacher twice as wide. Both generators continue the same prompts of eight
-tokens, drawing from the model's own distribution; a row that says the end token has ended, and only tokens that were
-really written are counted. A step is then cut in three: writing (`samples`), scoring (the teacher's body),
+tokens, drawing from the model's own distribution; a row that says the end token has ended, and only tokens that
+were really written are counted. A step is then cut in three: writing (`samples`), scoring (the teacher's body),
 and learning (the student's body, the fused evaluation with both output layers, the way back, AdamW).
 """
 
