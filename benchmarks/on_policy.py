@@ -4,9 +4,9 @@
 
 `demo` is the packaged student with its teacher and stories; `gpt2` a new model of six layers, width 256, over
 GPT-2's number of tokens, beside a teacher twice as wide. Both generators continue the same prompts of eight
-tokens, drawing from the model's own distribution; a row that says the end token has ended, and only tokens that
-were really written are counted. A step is then cut in three: writing (`samples`), scoring (the teacher's body),
-and learning (the student's body, the fused evaluation with both output layers, the way back, AdamW).
+tokens, drawing from the model's own distribution; a row that says the end token has ended, and only tokens
+that were really written are counted. A step is then cut in three: writing (`samples`), scoring (the teacher's
+body), and learning (the student's body, the fused evaluation with both output layers, the way back, AdamW).
 """
 
 from __future__ import annotations
