@@ -162,6 +162,20 @@ PAPERS: dict[str, Paper] = {
         "ICLR 2024",
         "2306.13649",
     ),
+    "seqkd": _paper(
+        "Sequence-Level Knowledge Distillation",
+        "Yoon Kim, Alexander M. Rush",
+        2016,
+        "EMNLP 2016, pages 1317-1327",
+        "1606.07947",
+    ),
+    "engine": _paper(
+        "ENGINE: Energy-Based Inference Networks for Non-Autoregressive Machine Translation",
+        "Lifu Tu, Richard Yuanzhe Pang, Sam Wiseman, Kevin Gimpel",
+        2020,
+        "ACL 2020, pages 2819-2826",
+        "2005.00850",
+    ),
     "distillm": _paper(
         "DistiLLM: Towards Streamlined Distillation for Large Language Models",
         "Jongwoo Ko, Sungnyun Kim, Tianyi Chen, Se-Young Yun",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
@@ -34,6 +35,11 @@ class Machine:
     dtype: str = "float32"
 
 
+OWN, BEHAVIOUR, TEACHER = "own", "behaviour", "teacher"
+"""What is recorded of a drawn token: its natural log-probability under the student of that time, under the
+distribution that it was drawn from, and under the teacher."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Rows of text, padded to one length.
@@ -49,6 +55,8 @@ class Batch:
         mask: true at counted tokens, ``[B, L]``; false in the first column.
         writers: who wrote each row: ``dataset``, ``teacher`` or ``student``.
         columns: further fields of the rows, such as the one that routes a mixture.
+        recorded: numbers about single tokens from when they were drawn (`OWN`, `BEHAVIOUR`, `TEACHER`), in
+            float64, ``[B, L]``; 0 where nothing was recorded.
     """
 
     tokens: Tokens
@@ -56,6 +64,7 @@ class Batch:
     mask: TokenMask
     writers: tuple[str, ...]
     columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    recorded: Mapping[str, Tensor] = field(default_factory=dict)
 
     @functools.cached_property
     def positions(self) -> tuple[Tensor, Tensor]:
@@ -78,6 +87,29 @@ class Batch:
         wrote = torch.tensor([name == writer for name in self.writers], device=self.tokens.device)
         return wrote[self.positions[0]]
 
+    def counts(self, writer: str) -> tuple[int, int]:
+        """Counted tokens that ``writer`` wrote, and rows that hold one; of all writers under ``all``."""
+        wrote = [writer in ("all", name) for name in self.writers]
+        mask = self.mask[torch.tensor(wrote, device=self.mask.device)]
+        return int(mask.sum()), int(mask.any(1).sum())
+
+    def recorded_at(self, name: str) -> Tensor | None:
+        """What was recorded under ``name`` at the counted positions ``[N]``; None if it was not."""
+        found = self.recorded.get(name)
+        return None if found is None else found[self.mask]
+
+    def rows(self, numbers: Tensor) -> Batch:
+        """Some rows alone, by their numbers ``[b]``."""
+        chosen = numbers.tolist()
+        return Batch(
+            self.tokens[numbers],
+            self.attention[numbers],
+            self.mask[numbers],
+            tuple(self.writers[i] for i in chosen),
+            {name: tuple(values[i] for i in chosen) for name, values in self.columns.items()},
+            {name: values[numbers] for name, values in self.recorded.items()},
+        )
+
     def first(self, length: int) -> Batch:
         """The first row alone, cut to ``length`` tokens."""
         return Batch(
@@ -86,6 +118,7 @@ class Batch:
             self.mask[:1, :length],
             self.writers[:1],
             {name: values[:1] for name, values in self.columns.items()},
+            {name: values[:1, :length] for name, values in self.recorded.items()},
         )
 
     def to(self, device: str | torch.device) -> Batch:
@@ -96,6 +129,7 @@ class Batch:
             self.mask.to(device),
             self.writers,
             self.columns,
+            {name: values.to(device) for name, values in self.recorded.items()},
         )
 
 
@@ -119,6 +153,11 @@ class Teacher(Protocol):
         ...
 
 
+def writes_text(teacher: Any) -> bool:
+    """Whether a teacher can write on from rows of tokens, token by token (`reader`)."""
+    return bool(getattr(teacher, "can_write", hasattr(teacher, "reader")))
+
+
 @runtime_checkable
 class Divergence(Protocol):
     """Two rows in, nats out; `density` is its elementwise part with the exact slope.
@@ -138,6 +177,25 @@ class Divergence(Protocol):
         The value of a row is ``sum f``; its gradient by logit ``j`` is ``g_j - q_j sum g``.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Writers:
+    """Who can write text during a run.
+
+    Attributes:
+        student: the model that is trained (`tutelage.models.LanguageModel`).
+        shared: the ids that may be said (`tutelage.models.Shared`).
+        teacher: an open teacher, or None.
+        told: plain values that tell this teacher from others, as JSON has them.
+        folder: where text is kept that is written once for all arms and seeds; None keeps it in memory.
+    """
+
+    student: Any
+    shared: Any
+    teacher: Teacher | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
 
 @runtime_checkable

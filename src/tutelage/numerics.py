@@ -32,7 +32,7 @@ def _is_plain(x: Tensor) -> bool:
     return math.isfinite(float(x.detach().sum()))
 
 
-def mixture(a: Tensor, b: Tensor, *, weight: float) -> Tensor:
+def mixture(a: Tensor, b: Tensor, *, weight: float | Tensor) -> Tensor:
     """``weight * a + (1 - weight) * b`` of probabilities; exactly ``a`` where both are equal.
 
     Where both are zero it is the smallest normal number and carries no gradient: its log is finite,

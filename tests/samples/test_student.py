@@ -10,9 +10,11 @@ import torch
 
 from small_caches import STORIES, TINY, TOKENIZER
 from tutelage.errors import TutelageError
-from tutelage.interfaces import Machine
+from tutelage.interfaces import Machine, Writers
 from tutelage.models import LanguageModel, new_model, prove_shared
-from tutelage.samples.student import OpenStudent, StudentSamples, health
+from tutelage.samples.health import ENDED, health
+from tutelage.samples.student import StudentSamples
+from tutelage.samples.writing import OpenWritten
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def student() -> LanguageModel:
     return new_model(TINY, TOKENIZER, seed=1, machine=Machine())
 
 
-def opened(student: LanguageModel, data: Path = STORIES / "train.txt.gz", **changes: Any) -> OpenStudent:
+def opened(student: LanguageModel, data: Path = STORIES / "train.txt.gz", **changes: Any) -> OpenWritten:
     """Twelve rows, shared out over four rows a step."""
     words = {"max_rows": 12, "max_length": 40, "long": "cut", "max_new_tokens": 10, **changes}
     handed = {"seed": words.pop("seed", 0), "micro_rows": words.pop("micro_rows", 4)}
@@ -29,12 +31,12 @@ def opened(student: LanguageModel, data: Path = STORIES / "train.txt.gz", **chan
     handed["micro_steps"] = words.pop("micro_steps", 1)
     found = StudentSamples(str(data), **words).open(student.tokenizer)
     shared = prove_shared(student.vocabulary, student.vocabulary)
-    made = found.shared_out(**handed).written_with(student, shared)
-    assert isinstance(made, OpenStudent)
+    made = found.shared_out(**handed).written_with(Writers(student, shared))
+    assert isinstance(made, OpenWritten)
     return made
 
 
-def rows(samples: OpenStudent, step: int) -> list[list[int]]:
+def rows(samples: OpenWritten, step: int) -> list[list[int]]:
     """Tokens of every row of a step, without padding."""
     return [
         tokens[real].tolist()
@@ -127,7 +129,6 @@ def test_without_a_student_nobody_writes(student: LanguageModel) -> None:
 
 def test_health_counts_length_truncation_and_repetition(student: LanguageModel) -> None:
     """A row of one token over and over repeats itself; a text that ended was not truncated."""
-    from tutelage.samples.student import ENDED
     from tutelage.text import Example
 
     stuck = Example([1, *[7] * 12], [False, *[True] * 12], {ENDED: False})

@@ -15,6 +15,7 @@ tensor([[0.7500, 0.2500]])
 from tutelage.distribution.base import Distribution
 from tutelage.distribution.dense import Dense
 from tutelage.distribution.hidden import Hidden
+from tutelage.distribution.joined import Joined
 from tutelage.distribution.moved import left_out, renamed, restricted
 from tutelage.distribution.operations import interpolated, mixed, product, shifted, tempered
 from tutelage.distribution.sampled import Sampled, drawn
@@ -25,6 +26,7 @@ __all__ = [
     "Dense",
     "Distribution",
     "Hidden",
+    "Joined",
     "OfStudent",
     "Sampled",
     "TopK",

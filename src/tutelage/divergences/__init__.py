@@ -57,6 +57,11 @@ TABLE = Table(
             laws=frozenset({"never_negative", "exact_gradient", "relabelling"}) | BY_TEACHER,
             against="gold",
         ),
+        "reverse_cross_entropy": Entry(
+            "tutelage.divergences.ce:reverse_cross_entropy",
+            paper="engine",
+            laws=frozenset({"never_negative", "exact_gradient", "relabelling"}),
+        ),
         "top1_agreement": Entry(
             "tutelage.divergences.agreement:top1_agreement",
             laws=frozenset({"relabelling"}),

@@ -16,7 +16,7 @@ from tutelage.interfaces import Divergence
 from tutelage.numerics import exp, exp_shifted
 
 Named = tuple[Divergence, tuple[tuple[str, Hashable], ...]]
-"""A divergence and its options."""
+"""A divergence and its options; numbers, or tensors ``[n]`` with one for each position."""
 
 
 def compare(

@@ -46,6 +46,7 @@ class Against:
         weights: factor of every position ``[N]``; positions of weight 0 are not evaluated.
         temperature: tempers student and teacher alike, on the teacher's support.
         options: of the divergence.
+        by_position: options that differ from position to position, ``[N]`` each.
     """
 
     divergence: Divergence
@@ -53,11 +54,18 @@ class Against:
     weights: Tensor
     temperature: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    by_position: Mapping[str, Tensor] = field(default_factory=dict)
 
-    @property
-    def named(self) -> Named:
-        """The divergence and its options."""
-        return self.divergence, tuple(self.options.items())
+    def named(self, rows: Tensor) -> Named:
+        """The divergence and what it is told at some positions ``[n]``."""
+        local = {name: values[rows].to(self.weights.dtype) for name, values in self.by_position.items()}
+        return self.divergence, tuple({**self.options, **local}.items())
+
+    def density(self, rows: Tensor, log_q: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
+        """Value and slope of tiles ``[..., n]`` at some positions ``[n]``."""
+        divergence, told = self.named(rows)
+        options: dict[str, Any] = dict(told)
+        return divergence.density(log_q, log_p, **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +73,7 @@ class Chunk:
     """Opened positions of the student, and what is asked of them in one group of terms.
 
     Attributes:
+        rows: which positions they are, ``[n]``.
         terms: several terms that share teacher and temperature, with their places among all.
         logits: the student's tile ``[V, n]``, unnormalised.
         normaliser: of the logits, ``[n]``.
@@ -73,6 +82,7 @@ class Chunk:
             (one term alone, at temperature 1).
     """
 
+    rows: Tensor
     terms: Sequence[tuple[int, Against]]
     logits: Tensor
     normaliser: Tensor
@@ -150,7 +160,7 @@ class Walk:
             weights = torch.stack([term.weights[rows].to(logits.dtype) for _, term in group])
             if not bool((weights != 0).any()):
                 continue
-            chunk = Chunk(group, logits, normaliser, weights, None if self.single else weights)
+            chunk = Chunk(rows, group, logits, normaliser, weights, None if self.single else weights)
             first = group[0][1]
             mark, kept = self.workspace.mark(), slopes.dense
             teacher = tempered(first.teacher, first.temperature).open(rows, self.workspace, logits)
@@ -179,7 +189,7 @@ class Walk:
         target = None if not self.backward else told if slopes.dense is None else slopes.dense
         # Where nobody needs the logits any more, probabilities are kept there for the last walk.
         slopes.spent = self.backward and len(self.groups) == 1 and self.student.softcap is None
-        named = tuple(term.named for _, term in chunk.terms)
+        named = tuple(term.named(chunk.rows) for _, term in chunk.terms)
         values = torch.zeros(chunk.weights.shape, dtype=torch.float64, device=logits.device)
         sums = torch.zeros_like(chunk.weights)
         some_idle = bool((chunk.weights == 0).any())
@@ -221,7 +231,7 @@ class Walk:
             certain = False
             student[-1] = self._normaliser(logits, 1.0, without=entries)
             log_q = (student * scale).log_softmax(0)
-        pairs = [term.divergence.density(log_q, log_p, **term.options) for _, term in chunk.terms]
+        pairs = [term.density(chunk.rows, log_q, log_p) for _, term in chunk.terms]
         values, g = (torch.stack(of) for of in zip(*pairs, strict=True))
         if not self.backward:
             return values.sum(1)
@@ -243,7 +253,7 @@ class Walk:
         log_q = torch.zeros_like(teacher.logs)
         log_q[entries.columns] = chunk.logits[entries.where]
         log_q -= chunk.normaliser
-        pairs = [term.divergence.density(log_q, teacher.logs, **term.options) for _, term in chunk.terms]
+        pairs = [term.density(chunk.rows, log_q, teacher.logs) for _, term in chunk.terms]
         # Times zero in empty columns, whatever stands there.
         f, g = (
             torch.where(teacher.factors == 0, 0.0, torch.stack(of) * teacher.factors)
@@ -302,8 +312,9 @@ class Walk:
 
 def _asks_nothing_of_never(term: Against) -> bool:
     """Whether a divergence is not about what the student says where the teacher says "never"."""
-    q = torch.tensor([0.3], dtype=torch.float64).log()
-    f, g = term.divergence.density(q, torch.full_like(q, -torch.inf), **term.options)
+    first = torch.zeros(1, dtype=torch.long, device=term.weights.device)
+    q = torch.full((1,), 0.3, dtype=term.weights.dtype, device=first.device).log()
+    f, g = term.density(first, q, torch.full_like(q, -torch.inf))
     return bool(f == 0) and bool(g == 0)
 
 

@@ -4,7 +4,14 @@ from typing import Any
 
 from tutelage.registry import Entry, Table
 
-TABLE = Table("estimators", {"per_token": Entry("tutelage.estimators.per_token:PerToken")})
+TABLE = Table(
+    "estimators",
+    {
+        "per_token": Entry("tutelage.estimators.per_token:PerToken"),
+        "policy_gradient": Entry("tutelage.estimators.policy_gradient:PolicyGradient", paper="minillm"),
+        "sampled_token": Entry("tutelage.estimators.sampled_token:SampledToken"),
+    },
+)
 
 
 def __getattr__(name: str) -> Any:

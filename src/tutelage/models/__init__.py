@@ -14,6 +14,7 @@ from tutelage.models.heads import OutputLayer, last_hidden, output_layer, prove_
 from tutelage.models.load import LanguageModel, load_model
 from tutelage.models.new import new_model
 from tutelage.models.packaged import Imported, import_model
+from tutelage.models.reader import Reader
 from tutelage.models.save import save_student
 from tutelage.models.shared import Shared, common, prove_shared
 from tutelage.models.tokenizers import load_tokenizer
@@ -24,6 +25,7 @@ __all__ = [
     "Imported",
     "LanguageModel",
     "OutputLayer",
+    "Reader",
     "Shared",
     "Vocabulary",
     "Written",

@@ -11,7 +11,7 @@ from tutelage.errors import listed
 from tutelage.recipes.arms import KEYS, arm_nodes, control_arm
 from tutelage.recipes.faults import Faults, Spot
 from tutelage.recipes.reading import Reader
-from tutelage.recipes.recipe import WORDS, Recipe
+from tutelage.recipes.recipe import WORDS, Recipe, teacher_writes
 from tutelage.recipes.shelf import families
 from tutelage.recipes.tree import Node, from_python
 
@@ -113,6 +113,13 @@ def _agree(words: Mapping[str, Any], root: Node, faults: Faults) -> None:
     alone = [said["divergence"]] if "divergence" in said else []
     nodes = said["objective"].value if "objective" in said else alone
     writers = families()["samples"][samples.kind].writers
+    if teacher is None and teacher_writes(samples):
+        faults.add(
+            said["samples"].spot,
+            f"samples of the kind '{samples.kind}' have a teacher write, and there is none",
+            expected="a `teacher:` that can write (`kind: model`)",
+            fix="add `teacher: PATH`, or change `samples:`",
+        )
     for node, term in zip(nodes, words["objective"], strict=True):
         if term.against == "teacher" and teacher is None:
             faults.add(

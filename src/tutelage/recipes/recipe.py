@@ -13,7 +13,7 @@ from typing import Any
 from tutelage.errors import Several, TutelageError
 from tutelage.recipes.places import Place, written
 from tutelage.recipes.sentences import sentence_of
-from tutelage.recipes.shelf import papers_of
+from tutelage.recipes.shelf import families, papers_of
 from tutelage.recipes.words import (
     Evaluation,
     SamplesWord,
@@ -87,9 +87,14 @@ class Recipe:
         return bool(self.arms or self.seeds)
 
     @property
+    def compares(self) -> bool:
+        """Whether a term of this recipe's own objective is against the teacher."""
+        return any(term.against == "teacher" for term in self.objective)
+
+    @property
     def needs_teacher(self) -> bool:
-        """Whether a term of this recipe (or of one of its arms) is against the teacher."""
-        own = any(term.against == "teacher" for term in self.objective)
+        """Whether this recipe (or one of its arms) compares with the teacher, or has it write text."""
+        own = self.compares or teacher_writes(self.samples)
         return own or any(arm.needs_teacher for arm in self.arms.values())
 
     def runs(self) -> list[tuple[str, int, Recipe]]:
@@ -180,6 +185,12 @@ class Recipe:
 
     def _words(self) -> dict[str, Any]:
         return {word: _plain(getattr(self, word)) for word in WORDS}
+
+
+def teacher_writes(samples: Word) -> bool:
+    """Whether samples need a teacher that writes: whole rows, or a share of every token."""
+    rows = "teacher" in families()["samples"][samples.kind].writers
+    return rows or float(samples.options.get("teacher_tokens", 0.0)) > 0
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ import torch
 
 from tutelage.evaluation.held_out import HeldOut
 from tutelage.evaluation.intervals import Interval, over_rows
-from tutelage.interfaces import Batch, Teacher
+from tutelage.interfaces import Batch, Teacher, Writers
 from tutelage.models import LanguageModel
 from tutelage.recipes import Recipe
 from tutelage.run.learner import Learner, recompute_activations
@@ -169,12 +169,12 @@ def _memory(
     training = recipe.training
     handed = samples.shared_out(
         seed=recipe.seed, micro_rows=training.per_device_train_batch_size, micro_steps=1
-    ).written_with(student, shared)
+    ).written_with(Writers(student, shared, teacher))
     batch = handed.micro_batches(0)[0].to(student.model.device)
     learner = Learner(student, recipe.objective, estimator_of(recipe), shared)
-    counted = {"all": batch.counted} | {
-        writer: int(batch.written_by(writer).sum()) for writer in ("dataset", "teacher", "student")
-    }
+    counted: dict[str, int] = {}
+    for writer in ("all", "dataset", "teacher", "student"):
+        counted[writer], counted[f"{writer} rows"] = batch.counts(writer)
     cuda = student.model.device.type == "cuda"
     if training.gradient_checkpointing:
         recompute_activations(student.model)

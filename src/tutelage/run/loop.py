@@ -26,6 +26,7 @@ from tutelage.run.checkpoint import (
 )
 from tutelage.run.learner import Learner
 from tutelage.run.metrics import Metrics
+from tutelage.run.watch import Watch
 from tutelage.seeds import drawing_from
 
 Probe = Callable[[], Mapping[str, float]]
@@ -70,7 +71,8 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
     training, learner = words.training, words.learner
     optimizer = make_optimizer(learner, training)
     rate = learning_rates(optimizer, training, words.steps)
-    begun = _resume(words, folder, optimizer, metrics)
+    watch = Watch(words.samples, metrics)
+    begun = _resume(words, folder, optimizer, metrics, watch)
     wrapped, stepper = accelerator.prepare(learner, optimizer)
     for step in range(begun, words.steps):
         for group in optimizer.param_groups:
@@ -94,12 +96,18 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
         stepper.zero_grad()
         words.constraint.project(learner.model.named_parameters())
         done = step + 1
-        metrics.step(done, float(total), rate(step), float(norm), counted["all"], words.samples.noted)
+        metrics.step(done, float(total), rate(step), float(norm), counted["all"], noted(words))
+        watch.step(done)
         if done % training.eval_steps == 0 or done == words.steps:
             metrics.evaluation(done, probe())
         if done % training.save_steps == 0 or done == words.steps:
-            _save(words, folder, optimizer, metrics, done, accelerator)
+            _save(words, folder, optimizer, metrics, watch, done, accelerator)
     return begun
+
+
+def noted(words: Words) -> dict[str, float]:
+    """Numbers of the last step that samples and estimator tell about it."""
+    return {**words.samples.noted, **getattr(words.learner.estimator, "noted", {})}
 
 
 def make_optimizer(learner: torch.nn.Module, training: Training) -> torch.optim.Optimizer:
@@ -130,18 +138,20 @@ def learning_rates(
 
 
 def counted_tokens(batches: Iterable[Batch], learner: Learner, accelerator: Accelerator) -> dict[str, int]:
-    """Counted tokens of the whole step by writer, over all micro-batches and processes.
+    """Counted tokens of the whole step by writer, over all micro-batches and processes, and their rows.
+
+    Rows with a counted token are under ``all rows``, ``student rows``, ...
 
     Raises:
         TutelageError: nothing counts in the whole step.
     """
     writers = ["all", *sorted({term.on for term in learner.objective} - {"all"})]
-    sums = torch.zeros(len(writers), dtype=torch.int64)
+    sums = torch.zeros(2 * len(writers), dtype=torch.int64)
     for batch in batches:
-        for index, writer in enumerate(writers):
-            sums[index] += batch.counted if writer == "all" else int(batch.written_by(writer).sum())
+        sums += torch.tensor([count for writer in writers for count in batch.counts(writer)])
     total: Any = accelerator.reduce(sums.to(accelerator.device), "sum")
-    counted = dict(zip(writers, (int(n) for n in total), strict=True))
+    names = [name for writer in writers for name in (writer, f"{writer} rows")]
+    counted = dict(zip(names, (int(n) for n in total), strict=True))
     if not counted["all"]:
         raise TutelageError(
             "no token of a whole step counts",
@@ -167,7 +177,9 @@ def _gathering(accelerator: Accelerator, module: Any, *, last: bool) -> Any:
     return torch.enable_grad() if last else accelerator.no_sync(module)
 
 
-def _resume(words: Words, folder: Path, optimizer: torch.optim.Optimizer, metrics: Metrics) -> int:
+def _resume(
+    words: Words, folder: Path, optimizer: torch.optim.Optimizer, metrics: Metrics, watch: Watch
+) -> int:
     found = newest_checkpoint(folder / "state")
     if found is None:
         metrics.forget_after(0)
@@ -177,6 +189,7 @@ def _resume(words: Words, folder: Path, optimizer: torch.optim.Optimizer, metric
     words.samples.load_state_dict(found.values["samples"])
     metrics.forget_after(found.step)
     metrics.counted = found.values["counted_tokens"]
+    watch.first = found.values.get("first_own_text", [])
     return found.step
 
 
@@ -185,12 +198,17 @@ def _save(
     folder: Path,
     optimizer: torch.optim.Optimizer,
     metrics: Metrics,
+    watch: Watch,
     step: int,
     accelerator: Accelerator,
 ) -> None:
     if accelerator.is_main_process:
         model = words.learner.model
-        values = {"samples": words.samples.state_dict(), "counted_tokens": metrics.counted}
+        values = {
+            "samples": words.samples.state_dict(),
+            "counted_tokens": metrics.counted,
+            "first_own_text": watch.first,
+        }
         state = Checkpoint(step, weights_of(model), optimizer_tensors(optimizer, model), values)
         save_checkpoint(folder / "state", state, words.training.save_total_limit)
     accelerator.wait_for_everyone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,14 +16,14 @@ from tutelage.divergences import TABLE as DIVERGENCES
 from tutelage.errors import NotShared
 from tutelage.estimators import TABLE as ESTIMATORS
 from tutelage.evaluation.compare import too_long
-from tutelage.interfaces import Batch, Constraint, Machine, Teacher
+from tutelage.interfaces import Batch, Constraint, Machine, Teacher, Writers
 from tutelage.models import LanguageModel, Shared, load_model, new_model, prove_head, prove_shared
 from tutelage.recipes import Recipe, SamplesWord, TeacherWord, written
 from tutelage.run.suited import serves, stored
 from tutelage.samples import TABLE as SAMPLES
 from tutelage.seeds import stream_seed
 from tutelage.teachers import TABLE as TEACHERS
-from tutelage.teachers.fingerprint import members
+from tutelage.teachers.fingerprint import fingerprint, members
 
 
 class Shelf:
@@ -30,10 +31,12 @@ class Shelf:
 
     Args:
         accelerator: says on which device weights live.
+        out: folder of the whole study, for text that is written once for all of it; None keeps none.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, out: Path | None = None) -> None:
         self.accelerator = accelerator
+        self.out = out
         self.machine = Machine(device=str(accelerator.device), dtype="float32")
         self._teachers: dict[str, Teacher] = {}
         self._measuring: dict[str, Teacher] = {}
@@ -95,6 +98,15 @@ class Shelf:
             self._read[key] = word
             self._samples[key] = SAMPLES.load(word.kind)(**word.options).open(student.tokenizer)
         return self._samples[key]
+
+    def writers(
+        self, recipe: Recipe, student: LanguageModel, shared: Shared, teacher: Teacher | None
+    ) -> Writers:
+        """Who can write text in a run, and where a teacher's is kept."""
+        if teacher is None or "teacher" not in SAMPLES[recipe.samples.kind].writers:
+            return Writers(student, shared, teacher)
+        folder = None if self.out is None else self.out / "state" / "teacher_text"
+        return Writers(student, shared, teacher, fingerprint(teacher, self.dtype), folder)
 
     def data_read(self) -> list[dict[str, Any]]:
         """What was read so far, for ``run.json``: path as the recipe has it, hash, rows and columns found."""
@@ -181,6 +193,9 @@ def open_words(recipe: Recipe, shelf: Shelf) -> None:
         samples = shelf.samples(recipe.samples, student)
         only_shared(samples, shared, student)
         fits(samples, student, teacher)
+        samples.written_with(
+            shelf.writers(recipe, student, shared, teacher)
+        )  # whoever is to write must be able to
         if teacher is not None:
             stored(teacher, recipe.samples, samples, student)
     with recipe.blaming("evaluation"):
@@ -223,11 +238,16 @@ def only_shared(samples: Any, shared: Shared, student: LanguageModel) -> None:
 
 
 def try_objective(recipe: Recipe) -> None:
-    """Evaluate every term once on two tiny rows, so that a bad option fails in the first second."""
+    """Evaluate every term once on two tiny rows, so that a bad option fails in the first second.
+
+    And ask the estimator whether it can make a gradient of them.
+    """
     from_two = torch.tensor([[0.5, 0.5]]).log()
     for number, term in enumerate(recipe.objective):
         with recipe.blaming(f"objective.{number}"):
             DIVERGENCES.load(term.divergence)(from_two, from_two, **term.options)
+    with recipe.blaming("estimator"):
+        estimator_of(recipe).suits(recipe.objective)
 
 
 def _described(value: Any) -> Any:

@@ -66,10 +66,11 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
     )
     shared = meeting(student, teacher)
     only_shared(samples, shared, student)
-    samples = samples.written_with(student, shared)
+    samples = samples.written_with(shelf.writers(recipe, student, shared, teacher))
     learner = Learner(student, recipe.objective, estimator_of(recipe), shared)
     steps = training.max_steps if training.max_steps > 0 else samples.steps(training.num_train_epochs)
-    words = Words(learner, teacher, samples, constraint_of(recipe), training, steps, job.seed)
+    asked = teacher if recipe.compares else None  # one that only writes is not asked
+    words = Words(learner, asked, samples, constraint_of(recipe), training, steps, job.seed)
     probe = Probe(job, shelf, student, accelerator)
     metrics = Metrics(
         job.folder / "metrics.jsonl",

@@ -52,7 +52,7 @@ def distil(recipe: Recipe, *, command: str = "") -> Path:
     if "finished" in record and all(job.done for job in jobs_of(recipe)):
         return out
     accelerator.wait_for_everyone()  # nobody writes the record before all have looked for it
-    shelf = Shelf(accelerator)
+    shelf = Shelf(accelerator, out)
     jobs = jobs_of(recipe)
     if not record:
         # Only a run that can begin takes its folder: a mended recipe must not meet its own failed attempt.

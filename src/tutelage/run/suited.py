@@ -59,11 +59,12 @@ def known_before(word: SamplesWord) -> None:
     Raises:
         TutelageError: the samples are such.
     """
-    if "student" in SAMPLES[word.kind].writers:
+    if SAMPLES[word.kind].writers - {"dataset"}:
         raise TutelageError(
             f"samples of the kind '{word.kind}' are written during the run: no cache has them",
             expected="text that is known before the run",
-            fix="use samples of the kind `dataset`, or a teacher that can be asked (`kind: model`)",
+            fix="use samples of the kind `dataset`, a teacher that can be asked (`kind: model`), or name "
+            "that teacher under the cached one's `live:`",
         )
 
 
@@ -75,7 +76,7 @@ def stored(teacher: Teacher, word: SamplesWord, samples: Any, student: LanguageM
     """
     for member in members(teacher):
         prove = getattr(member, "prove_rows", None)
-        if prove is None:
+        if prove is None or getattr(member, "live", None) is not None:
             continue
         known_before(word)
         told = {"tokenizer": told_tokenizer(student.vocabulary), "text": told_text(word, samples)}

@@ -13,6 +13,19 @@ TABLE = Table(
             writers=frozenset({"dataset", "student"}),
             paper="gkd",
         ),
+        "teacher": Entry(
+            "tutelage.samples.teacher:TeacherSamples", writers=frozenset({"teacher"}), paper="seqkd"
+        ),
+        "mixture": Entry(
+            "tutelage.samples.mixture:MixtureSamples",
+            writers=frozenset({"dataset", "teacher", "student"}),
+            paper="f-distill",
+        ),
+        "replay": Entry(
+            "tutelage.samples.replay:ReplaySamples",
+            writers=frozenset({"dataset", "student"}),
+            paper="distillm",
+        ),
     },
 )
 

@@ -112,7 +112,7 @@ class OpenDataset:
         """Tokens of the longest row."""
         return max(len(example.tokens) for example in self.examples)
 
-    def written_with(self, writer: Any, shared: Any) -> OpenDataset:
+    def written_with(self, writers: Any) -> OpenDataset:
         """The same: this text is written already."""
         return self
 
@@ -151,10 +151,14 @@ class OpenDataset:
         """Nothing to take up."""
 
     def _row(self, index: int) -> Example:
+        return self.examples[self.numbered(index)[1]]
+
+    def numbered(self, index: int) -> tuple[int, int]:
+        """Epoch and number of the row that has the place ``index`` in the run."""
         epoch, place = divmod(index, len(self.examples))
         if not self.shuffle:
-            return self.examples[place]
-        return self.examples[_order(self.seed, epoch, len(self.examples))[place]]
+            return epoch, place
+        return epoch, _order(self.seed, epoch, len(self.examples))[place]
 
 
 @functools.lru_cache(maxsize=8)

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tutelage.distribution import Distribution
+from tutelage.distribution import Distribution, Joined, kept
 from tutelage.errors import TutelageError
-from tutelage.interfaces import Batch, Machine, Teacher
+from tutelage.interfaces import Batch, Machine, Teacher, writes_text
 from tutelage.models import Vocabulary, load_tokenizer
 from tutelage.stores.cache import Cache, open_cache
 from tutelage.stores.manifest import TOKENIZER, VOCABULARY, differences
@@ -54,11 +54,14 @@ class CachedTeacher:
         cache: folder of a cache (`tutelage cache build`), or an address such as `s3://bucket/name`.
         of: the teacher that it must have been made with; its weights are compared, never loaded.
         tail: what becomes of the tokens that were not kept, of a cache of the kind `top_k`.
+        live: the teacher that it was made with, asked about rows that are not in the cache (such as text that
+            a student writes during the run); of a `top_k` cache its answers are cut to as many tokens.
     """
 
     cache: str
     of: Teacher | None = None
     tail: Tail = "bucket"
+    live: Teacher | None = None
     opened: OpenedCache | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
@@ -117,8 +120,15 @@ class CachedTeacher:
             Damaged: a file is not what was written.
         """
         cache = open_cache(self.cache)
-        self._made_with(cache)
+        for teacher in (self.of, self.live):
+            self._made_with(cache, teacher)
         frame = cache.frame
+        if self.live is not None and (frame.kind not in ("hidden", "top_k") or self.tail != "bucket"):
+            raise TutelageError(
+                f"`live:` beside a cache of the kind '{frame.kind}' with `tail: {self.tail}`",
+                expected="a cache of the kind `hidden`, or `top_k` with `tail: bucket`",
+                fix="delete `live:`, or build such a cache",
+            )
         if self.tail != "bucket" and frame.kind != "top_k":
             raise TutelageError(
                 f"`tail: {self.tail}` for the cache '{self.cache}', which keeps '{frame.kind}'",
@@ -128,17 +138,33 @@ class CachedTeacher:
         layer = {name: t.to(machine.device, getattr(torch, machine.dtype)) for name, t in frame.layer.items()}
         never = None if frame.never is None else frame.never.to(machine.device)
         frame = dataclasses.replace(frame, layer=layer, never=never)
-        return dataclasses.replace(self, opened=OpenedCache(cache, _vocabulary(cache), frame))
+        live = None if self.live is None else self.live.open(machine)
+        return dataclasses.replace(self, live=live, opened=OpenedCache(cache, _vocabulary(cache), frame))
 
     def __call__(self, batch: Batch) -> Distribution:
-        """What was kept of the rows of ``batch``, in its order.
+        """What was kept of the rows of ``batch``, in its order; of others what the live teacher says.
 
         Raises:
-            TutelageError: a row is not in the cache. Damaged: what is read is not what was written.
+            TutelageError: a row is not in the cache, and nobody else can be asked. Damaged: what is read is
+                not what was written.
         """
         device = batch.tokens.device
+        if self.live is not None:
+            here = torch.tensor(self._places(batch), device=device) >= 0
+            if not bool(here.all()):
+                return self._with_live(batch, here)
         tensors = {name: t.to(device) for name, t in self._read(batch).items()}
         return unpacked(tensors, self._open().frame, self.tail)
+
+    @property
+    def can_write(self) -> bool:
+        """Whether text can be asked of it: only of a live teacher that writes."""
+        return self.live is not None and writes_text(self.live)
+
+    def reader(self, rows: Sequence[Sequence[int]], shared: Any) -> Any:
+        """Begin to read rows of tokens in the live teacher, so that it can write on from them."""
+        live: Any = self.live
+        return live.reader(rows, shared)
 
     def gold_log_probs(self, batch: Batch) -> Tensor | None:
         """What the teacher said of the tokens that were written ``[N]``; None where the rows tell it."""
@@ -171,6 +197,8 @@ class CachedTeacher:
             TutelageError: a row is not there; the error says which and what differs.
         """
         cache = self._open().cache
+        if self.live is not None:
+            return
         names = cache.description.columns
         keys = [row_key(e.tokens, e.counted, [e.columns.get(name) for name in names]) for e in examples]
         places = cache.index.find(keys)
@@ -193,6 +221,28 @@ class CachedTeacher:
             fix="mend the recipe, or build another cache: tutelage cache build RECIPE --out PLACE",
         )
 
+    def _with_live(self, batch: Batch, here: Tensor) -> Distribution:
+        """Rows that are here from the cache, the others from the live teacher, in the order of the batch."""
+        assert self.live is not None
+        kept_rows, others = here.nonzero()[:, 0], (~here).nonzero()[:, 0]
+        said = self.live(batch.rows(others))
+        frame = self._open().frame
+        if frame.kind == "top_k":
+            said = kept(said, int(self._open().cache.description.form["k"]))
+        if not len(kept_rows):
+            return said
+        rows = batch.positions[0]
+        which = (~here[rows]).long()
+        place = torch.where(which == 0, (which == 0).cumsum(0), which.cumsum(0)) - 1
+        return Joined([dataclasses.replace(self, live=None)(batch.rows(kept_rows)), said], which, place)
+
+    def _places(self, batch: Batch) -> list[int]:
+        """Where each row is in the cache, -1 where it is not; rows that count nothing are not missed."""
+        cache = self._open().cache
+        found = cache.index.find(keys_of(batch, cache.description.columns))
+        counts = batch.mask.any(1).tolist()
+        return [max(place, 0) if not counted else place for place, counted in zip(found, counts, strict=True)]
+
     def _read(self, batch: Batch) -> dict[str, Tensor]:
         cache = self._open().cache
         keys = keys_of(batch, cache.description.columns)
@@ -211,7 +261,8 @@ class CachedTeacher:
             return TutelageError(
                 f"a row that the {writer} wrote during the run is not in the cache '{self.cache}'",
                 expected="text that is known before the run",
-                fix="use samples of the kind `dataset`, or a teacher that can be asked (`kind: model`)",
+                fix="name the teacher that the cache was made with under its `live:`, or use samples of the "
+                "kind `dataset`",
             )
         return TutelageError(
             f"a row of {int(batch.attention[row].sum())} tokens is not in the cache '{self.cache}'",
@@ -219,20 +270,20 @@ class CachedTeacher:
             fix="build it from this recipe: tutelage cache build RECIPE --out PLACE",
         )
 
-    def _made_with(self, cache: Cache) -> None:
-        if self.of is None:
+    def _made_with(self, cache: Cache, teacher: Teacher | None) -> None:
+        if teacher is None:
             return
         described = cache.description
         theirs = described.teacher
         while theirs.get("kind") == "CachedTeacher":
             theirs = theirs["of"]
-        ours = fingerprint(self.of, described.dtype or "float32")
+        ours = fingerprint(teacher, described.dtype or "float32")
         differ = differences(ours, theirs, "here", "there")
         if differ:
             named = cache.manifest.recorded.get("teacher", "another")
             raise TutelageError(
                 f"the cache '{self.cache}' was made with another teacher ({'; '.join(differ[:4])})",
-                expected=f"a cache of the teacher under `of:`; this is one of '{named}'",
+                expected=f"a cache of the teacher under `of:` or `live:`; this is one of '{named}'",
                 fix="name that teacher, delete `of:`, or build the cache again",
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from tutelage.distribution import Distribution, mixed, restricted
 from tutelage.errors import TutelageError, listed
-from tutelage.interfaces import Batch, Machine, Teacher
-from tutelage.models import common
+from tutelage.interfaces import Batch, Machine, Teacher, writes_text
+from tutelage.models import Shared, common
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,18 @@ class MixtureTeacher:
             return members[0]
         return mixed(members, weights)
 
+    @property
+    def can_write(self) -> bool:
+        """Whether it can write: by weight, not routed, and all members can."""
+        return self.route is None and all(map(writes_text, self.teachers))
+
+    def reader(self, rows: Sequence[Sequence[int]], shared: Shared | None) -> MixtureReader:
+        """Begin to read rows of tokens in all members, so that it can write on from them."""
+        weights = torch.tensor(self.weights or [1.0] * len(self.teachers), dtype=torch.float64)
+        members: list[Any] = list(self.teachers)
+        reading = [teacher.reader(rows, shared) for teacher in members]
+        return MixtureReader(reading, (weights / weights.sum()).log().tolist())
+
     def _cut(self, distribution: Distribution) -> Distribution:
         never = torch.tensor(self.shared.unassigned, dtype=torch.long, device=distribution.like.device)
         return restricted(distribution, self.shared.width, never)
@@ -103,3 +116,27 @@ class MixtureTeacher:
         member = torch.tensor([names.index(str(value)) for value in values])
         rows = batch.positions[0].cpu()
         return torch.nn.functional.one_hot(member[rows], len(names)).double()
+
+
+class MixtureReader:
+    """Rows being read by several, whose probabilities are mixed token by token.
+
+    Args:
+        members: that read the same rows.
+        logs: logs of their weights, which sum to one.
+    """
+
+    def __init__(self, members: Sequence[Any], logs: Sequence[float]) -> None:
+        self.members = list(members)
+        self.logs = list(logs)
+
+    @property
+    def logits(self) -> Tensor:
+        """Natural logs of the mixture after each row, ``[B, V]``."""
+        weighted = [m.logits.log_softmax(1) + log for m, log in zip(self.members, self.logs, strict=True)]
+        return torch.stack(weighted).logsumexp(0)
+
+    def step(self, said: Tensor, on: Tensor) -> None:
+        """Read one token more in the rows that go on (true in ``on``)."""
+        for member in self.members:
+            member.step(said, on)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import torch
 from tutelage.distribution import Distribution, Hidden
 from tutelage.errors import TutelageError
 from tutelage.interfaces import Batch, Machine
-from tutelage.models import LanguageModel, load_model, prove_head, rows_of
+from tutelage.models import LanguageModel, Reader, Shared, load_model, prove_head, rows_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class ModelTeacher:
         with torch.no_grad():
             hidden, layer = rows_of(self._open(), batch)
         return Hidden(hidden, layer.weight, layer.bias, layer.scale, layer.softcap)
+
+    def reader(self, rows: Sequence[Sequence[int]], shared: Shared | None) -> Reader:
+        """Begin to read rows of tokens, so that it can write on from them."""
+        return Reader(self._open(), rows, shared)
 
     def _open(self) -> LanguageModel:
         if self.loaded is None:

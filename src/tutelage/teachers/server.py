@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,10 +12,11 @@ from tutelage.clients.handshake import Handshake, agreed, question, shake_hands
 from tutelage.clients.http import Line
 from tutelage.clients.served import ServedClient
 from tutelage.clients.token import token_of
+from tutelage.clients.writing import written_over
 from tutelage.distribution import Distribution, restricted
 from tutelage.errors import TutelageError
 from tutelage.interfaces import Batch, Machine
-from tutelage.models import prove_shared
+from tutelage.models import Drawing, prove_shared
 from tutelage.stores.payload import Form
 from tutelage.teachers.model import ModelTeacher
 
@@ -176,6 +178,17 @@ class ServerTeacher:
             which = "answers before and after the line broke"
             agreed(link.handshake.answer, again, self.agree_within, link.line.url, which)
         return said
+
+    def writes(
+        self, rows: Sequence[Sequence[int]], most: int, seed: int, drawing: Drawing
+    ) -> list[tuple[list[int], bool]]:
+        """Continue rows of tokens through /v1/completions: tokens, and whether they ended by themselves.
+
+        Raises:
+            TutelageError: it refuses, or cannot draw in this way.
+        """
+        link = self._open()
+        return written_over(link.line, link.client.name, link.client.vocabulary, rows, most, seed, drawing)
 
     def _client(self, line: Line, machine: Machine) -> ServedClient | CompletionsClient:
         if self.protocol == "openai":

@@ -48,4 +48,9 @@ def collate(examples: Sequence[Example], pad_id: int, writers: str | Sequence[st
     mask[:, 0] = False
     names = dict.fromkeys(name for example in examples for name in example.columns)
     columns = {name: tuple(example.columns.get(name) for example in examples) for name in names}
-    return Batch(tokens, attention, mask, each, columns)
+    kinds = dict.fromkeys(name for example in examples for name in example.recorded)
+    recorded = {name: torch.zeros(tokens.shape, dtype=torch.float64) for name in kinds}
+    for row, example in enumerate(examples):
+        for name, values in example.recorded.items():
+            recorded[name][row, : len(values)] = torch.tensor(values, dtype=torch.float64)
+    return Batch(tokens, attention, mask, each, columns, recorded)

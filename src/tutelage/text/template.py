@@ -35,11 +35,13 @@ class Example:
         tokens: ids.
         counted: true at the tokens that the student is taught to say.
         columns: all fields of the row, such as the one that routes a mixture.
+        recorded: numbers about every token, such as the log-probability that it was drawn with.
     """
 
     tokens: list[int]
     counted: list[bool]
     columns: Mapping[str, Any] = field(default_factory=dict)
+    recorded: Mapping[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
