@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.reproductions.claims import Claim, Margin, Numbers, at_least, between, less, within
+from tutelage.reproductions.minillm import FIRST_RATES
 from tutelage.reproductions.parts import Column, Piece, Plane, Reproduction
 from tutelage.reproductions.testbed import LANGUAGE, SMOKE, WHOLE, Arm, Bed, SetUp
 
@@ -92,8 +93,8 @@ def f_distill() -> Reproduction:
         about=ABOUT,
         pieces=pieces,
         claims=(
-            *(one for of in (A, B, C) for one in claims(of)),
-            *(one for of in (A, B) for one in claims_of_six(of)),
+            *(claim for same in zip(*map(claims, (A, B, C)), strict=True) for claim in same),
+            *(claim for same in zip(*map(claims_of_six, (A, B)), strict=True) for claim in same),
             *claims_across(),
         ),
         columns=COLUMNS,
@@ -104,6 +105,7 @@ def f_distill() -> Reproduction:
                 "likelihood_risk",
                 f"Two risks, set-up {of.name}",
                 "Down is text that the teacher finds likelier, left is more of what the teacher says.",
+                beside=f"language-{of.modes}/teacher-2x64",
             )
             for of in (A, B, C)
         ),
@@ -272,6 +274,7 @@ student's are new at every step. A step has 48 rows of each writer that its loss
 over its own tokens.""",
 )
 NOTES = (
+    FIRST_RATES,
     "The learning rate falls to 0 along its cosine, where the plan said to a tenth.",
     """No single number ranks these students: validity alone crowns ENGINE, which says a handful of texts.
   Read both risks with Dist-4 beside them.""",

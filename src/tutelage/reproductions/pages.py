@@ -85,7 +85,11 @@ def figures(record: Mapping[str, Any]) -> dict[str, str]:
     told = {column.number: f"{column.head}, {column.told}" for column in of.columns}
     made = {}
     for plane in of.planes:
-        arms = [arm for arm in record["arms"] if arm["set_up"] == plane.set_up]
+        arms = [
+            arm
+            for arm in record["arms"]
+            if arm["set_up"] == plane.set_up or f"{arm['set_up']}/{arm['name']}" == plane.beside
+        ]
         spots = spots_of(arms, plane.across, plane.up)
         if spots:
             made[_file(of, plane)] = draw(

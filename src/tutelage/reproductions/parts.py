@@ -65,6 +65,7 @@ class Plane:
         across, up: names of the two numbers.
         title: above it.
         told: what to look for.
+        beside: set-up and name of a further arm that is drawn too, such as the teacher.
     """
 
     set_up: str
@@ -72,6 +73,7 @@ class Plane:
     up: str
     title: str
     told: str
+    beside: str = ""
 
 
 @dataclass(frozen=True)

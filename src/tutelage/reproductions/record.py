@@ -24,7 +24,7 @@ def recorded(work: Work, minutes: float, command: str) -> dict[str, Any]:
         for name, piece in work.pieces(seed).items():
             found = work.found(seed, piece)
             assert found is not None, f"{name} of seed {seed} is not done"
-            seconds += found["seconds"]
+            seconds += found["processor_seconds"]
             by_seed[seed][name] = found["numbers"]
     shown = [piece for piece in work.pieces(seeds[0]).values() if piece.shown]
     findings = [judged(claim, by_seed).to_json() for claim in of.claims]
@@ -36,7 +36,7 @@ def recorded(work: Work, minutes: float, command: str) -> dict[str, Any]:
         **({"smoke": PROVES_NOTHING} if work.smoke else {}),
         "command": command,
         "minutes": round(minutes, 2),
-        "process_minutes": round(seconds / 60, 2),
+        "processor_minutes": round(seconds / 60, 2),
         "seeds": list(seeds),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
