@@ -55,7 +55,7 @@ def test_kept_tokens_join_whatever_their_number(seed: int) -> None:
 @given(st.integers(0, 200), st.booleans())
 def test_tokens_are_scored_as_the_rows_score_them(seed: int, cut: bool) -> None:
     """`log_probs_of` reads one token a position out of whole rows and out of kept ones."""
-    joined, rows = parts(seed)
+    joined, _ = parts(seed)
     teacher = kept(joined, 3) if cut else joined
     tokens = torch.randint(9, (7,), generator=torch.Generator().manual_seed(seed))
     expected = teacher.log_probs().gather(1, tokens[:, None])[:, 0]
@@ -65,7 +65,9 @@ def test_tokens_are_scored_as_the_rows_score_them(seed: int, cut: bool) -> None:
 def test_vocabularies_must_be_one() -> None:
     """And whole rows are not joined with cut ones."""
     with pytest.raises(TutelageError, match=r"vocabularies of \[8, 9\] tokens"):
-        Joined([Maker(2, 9, 0).full("f"), Maker(2, 8, 0).full("f")], torch.tensor([0, 1]), torch.tensor([0, 0]))
+        Joined(
+            [Maker(2, 9, 0).full("f"), Maker(2, 8, 0).full("f")], torch.tensor([0, 1]), torch.tensor([0, 0])
+        )
     whole = Maker(2, 9, 0).full("f")
     mixed = Joined([whole, kept(whole, 2)], torch.tensor([0, 1]), torch.tensor([0, 0]))
     with pytest.raises(TutelageError, match="joined with one that knows all tokens"):

@@ -88,7 +88,7 @@ def test_micro_batches_change_no_row(student: LanguageModel, teacher: ModelTeach
 def test_what_was_kept_goes_on_as_if_nothing_had_happened(
     student: LanguageModel, teacher: ModelTeacher, kind: str, tmp_path: Path
 ) -> None:
-    """State saved after any step, as JSON, and taken up by new samples: the same rows and what was recorded."""
+    """State saved after any step, as JSON, and taken up by new samples: the same rows, the same records."""
     whole = opened(described(kind), writers(student, teacher, tmp_path / "one"))
     for stop in range(4):
         whole.micro_batches(stop)
@@ -124,7 +124,7 @@ def test_more_than_all_rows_are_refused() -> None:
 
 
 def test_what_is_recorded_is_what_the_models_say(student: LanguageModel, teacher: ModelTeacher) -> None:
-    """Log-probabilities of every drawn token under student, teacher and their mixture, by whole forward passes."""
+    """Log-probabilities of drawn tokens under student, teacher and their mixture, by whole forward passes."""
     samples = opened(described("student", on_policy=1.0), writers(student, teacher))
     (batch,) = samples.micro_batches(0)
     assert teacher.loaded is not None
@@ -144,21 +144,28 @@ def test_what_is_recorded_is_what_the_models_say(student: LanguageModel, teacher
 
 
 def test_tokens_are_drawn_from_the_mixture(student: LanguageModel, teacher: ModelTeacher) -> None:
-    """First tokens of 2,000 rows after one prompt: mean probability within five standard errors of the mixture's."""
+    """First tokens of 2,000 rows: their mean probability is the mixture's within five standard errors."""
     from tutelage.models import continued
 
     prompt = [[0, 5, 9]] * 2000
     found = continued(student, prompt, most=1, seeds=list(range(2000)), beside=teacher.reader, share=0.4)
     assert teacher.loaded is not None
     with torch.no_grad():
-        p, q = (m.model(torch.tensor(prompt[:1])).logits[0, -1].softmax(-1) for m in (teacher.loaded, student))
+        p, q = (
+            m.model(torch.tensor(prompt[:1])).logits[0, -1].softmax(-1) for m in (teacher.loaded, student)
+        )
     mixture = (0.4 * p + 0.6 * q).double()
     drawn = mixture[found.tokens[:, 0]]
-    mean, spread = float(mixture.pow(2).sum()), float((mixture.pow(3).sum() - mixture.pow(2).sum() ** 2).sqrt())
+    mean, spread = (
+        float(mixture.pow(2).sum()),
+        float((mixture.pow(3).sum() - mixture.pow(2).sum() ** 2).sqrt()),
+    )
     assert abs(float(drawn.mean()) - mean) < 5 * spread / 2000**0.5
 
 
-def test_a_collection_is_gone_through_as_often_as_asked(student: LanguageModel, teacher: ModelTeacher) -> None:
+def test_a_collection_is_gone_through_as_often_as_asked(
+    student: LanguageModel, teacher: ModelTeacher
+) -> None:
     """Two steps a pass, two passes: the second in another order, then new text."""
     samples = opened(described("collections"), writers(student, teacher))
     steps = [rows(samples.micro_batches(step)) for step in range(8)]
@@ -176,7 +183,7 @@ def test_a_teacher_writes_once_for_everybody(
     texts = {row for step in range(3) for row in rows(samples.micro_batches(step))}
     files = sorted(tmp_path.rglob("part-*.jsonl"))
     assert len(files) == 1
-    assert len(files[0].read_text().splitlines()) == 12
+    assert len(files[0].read_text().splitlines()) == 1 + 12
     again = opened(described("teacher", copies=1), writers(student, teacher, tmp_path), seed=5)
     assert {row for step in range(3) for row in rows(again.micro_batches(step))} == texts
     assert sorted(tmp_path.rglob("part-*.jsonl")) == files
@@ -199,7 +206,10 @@ def test_a_line_cut_short_by_a_kill_is_written_again(
 def test_copies_are_other_texts_after_the_same_prompts(student: LanguageModel, teacher: ModelTeacher) -> None:
     """The second pass has texts of its own, the third those of the first."""
     samples = opened(described("teacher", shuffle=False), writers(student, teacher))
-    passes = [{row for step in range(3 * n, 3 * n + 3) for row in rows(samples.micro_batches(step))} for n in range(3)]
+    passes = [
+        {row for step in range(3 * n, 3 * n + 3) for row in rows(samples.micro_batches(step))}
+        for n in range(3)
+    ]
     assert passes[0] == passes[2]
     assert len(passes[0] & passes[1]) < 3
 
@@ -216,7 +226,9 @@ def test_kept_rows_are_recent_and_few(student: LanguageModel, teacher: ModelTeac
     assert len(seen) < 48
 
 
-def test_a_mixture_of_teachers_writes_too(student: LanguageModel, teacher: ModelTeacher, tmp_path: Path) -> None:
+def test_a_mixture_of_teachers_writes_too(
+    student: LanguageModel, teacher: ModelTeacher, tmp_path: Path
+) -> None:
     """Token by token from the mean of its members; one with all the weight writes what it writes alone."""
     other = ModelTeacher(str(saved_model(tmp_path / "other", seed=9, initializer_range=0.3)))
     sure = MixtureTeacher((ModelTeacher(teacher.model), other), weights=(1.0, 0.0)).open(Machine())

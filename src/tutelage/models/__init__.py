@@ -6,6 +6,7 @@ may meet; `write` and `continued` what it writes; `save_student` a plain folder.
 a folder of a GGUF file.
 """
 
+from tutelage.models.adapters import merged, with_adapters
 from tutelage.models.digest import weights_digest
 from tutelage.models.drawing import Drawing
 from tutelage.models.forward import rows_of
@@ -35,6 +36,7 @@ __all__ = [
     "last_hidden",
     "load_model",
     "load_tokenizer",
+    "merged",
     "new_model",
     "output_layer",
     "prove_head",
@@ -43,5 +45,6 @@ __all__ = [
     "save_student",
     "vocabulary_of",
     "weights_digest",
+    "with_adapters",
     "write",
 ]

@@ -30,12 +30,14 @@ class LanguageModel:
         tokenizer: always has an end token and a padding token.
         vocabulary: what the ids mean.
         name: folder or hub name, for reports.
+        adapters: what `with_adapters` put into the network, or None.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     vocabulary: Vocabulary
     name: str
+    adapters: Any = None
 
     @property
     def parameters(self) -> int:

@@ -86,7 +86,16 @@ class Reader:
             self._missing(node, "student.tokenizer", "a folder or hub name of a tokenizer")
         if isinstance(config, Mapping) and not isinstance(config.get("model_type"), str):
             self._missing(node.value["config"], "student.config.model_type", "a name such as gpt2 or llama")
-        return StudentWord(model, config, tokenizer)
+        lora = {name: given[name] for name in ("lora_rank", "lora_alpha", "lora_targets")}
+        for name in ("lora_alpha", "lora_targets"):
+            if lora[name] is not None and lora["lora_rank"] is None:
+                self.faults.add(
+                    node.value[name].spot,
+                    f"`student.{name}` without `lora_rank`",
+                    expected="a rank: without one the weights themselves are trained",
+                    fix="add `lora_rank: 8`",
+                )
+        return StudentWord(model, config, tokenizer, **lora)
 
     def objective(self, node: Node) -> tuple[Term, ...]:
         """The list of terms; an empty list is left to whoever knows whether arms fill it."""

@@ -51,11 +51,18 @@ class StudentWord:
         config: instead of `model`: the settings of a new model as its `config.json` has them, with
             `model_type`, or the path of such a file.
         tokenizer: folder or hub name of the tokenizer; needed with `config`, else the model's own.
+        lora_rank: train adapters of this rank instead of the weights, and merge them at the end; None trains
+            the weights.
+        lora_alpha: adapters are scaled by this over their rank; None takes twice the rank.
+        lora_targets: names of the layers that get one; None takes all linear ones but the output layer.
     """
 
     model: str | None = None
     config: Mapping[str, Any] | str | None = None
     tokenizer: str | None = None
+    lora_rank: Annotated[int, "[1, inf)"] | None = None
+    lora_alpha: Annotated[float, "(0, inf)"] | None = None
+    lora_targets: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

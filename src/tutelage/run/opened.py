@@ -17,7 +17,15 @@ from tutelage.errors import NotShared
 from tutelage.estimators import TABLE as ESTIMATORS
 from tutelage.evaluation.compare import too_long
 from tutelage.interfaces import Batch, Constraint, Machine, Teacher, Writers
-from tutelage.models import LanguageModel, Shared, load_model, new_model, prove_head, prove_shared
+from tutelage.models import (
+    LanguageModel,
+    Shared,
+    load_model,
+    new_model,
+    prove_head,
+    prove_shared,
+    with_adapters,
+)
 from tutelage.recipes import Recipe, SamplesWord, TeacherWord, written
 from tutelage.run.suited import serves, stored
 from tutelage.samples import TABLE as SAMPLES
@@ -59,6 +67,10 @@ class Shelf:
         else:
             assert word.model is not None
             student = load_model(word.model, machine=self.machine, tokenizer=word.tokenizer)
+        if word.lora_rank is not None:
+            drawn = stream_seed(seed, "student")
+            chosen = {"rank": word.lora_rank, "alpha": word.lora_alpha, "targets": word.lora_targets}
+            student = with_adapters(student, **chosen, seed=drawn)
         prove_head(student.model, torch.arange(min(8, student.vocabulary.width))[None])
         return student
 
@@ -193,11 +205,9 @@ def open_words(recipe: Recipe, shelf: Shelf) -> None:
         samples = shelf.samples(recipe.samples, student)
         only_shared(samples, shared, student)
         fits(samples, student, teacher)
-        samples.written_with(
-            shelf.writers(recipe, student, shared, teacher)
-        )  # whoever is to write must be able to
         if teacher is not None:
             stored(teacher, recipe.samples, samples, student)
+        samples.written_with(shelf.writers(recipe, student, shared, teacher))  # who writes must be able to
     with recipe.blaming("evaluation"):
         shelf.held_out(recipe, student)
         word, measuring = held_out_word(recipe), shelf.teacher(recipe.teacher)

@@ -15,7 +15,7 @@ from tutelage.distribution import Distribution, left_out
 from tutelage.evaluation.held_out import HeldOut, measure
 from tutelage.files import write_text
 from tutelage.interfaces import Batch, Teacher
-from tutelage.models import LanguageModel, save_student
+from tutelage.models import LanguageModel, merged, save_student
 from tutelage.recipes import Recipe
 from tutelage.run.learner import Learner, meet, recompute_activations, said_by
 from tutelage.run.loop import Words, train
@@ -83,7 +83,7 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
     with metrics:
         train(words, job.folder, accelerator, metrics, probe)
     if accelerator.is_main_process:
-        save_student(student, job.folder / "student")
+        save_student(merged(student), job.folder / "student")
         write_text(job.folder / MEASURED, json.dumps(_measured(probe.held_out()), indent=1))
     for tracker in accelerator.trackers:
         tracker.finish()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tutelage.files import cannot_write, write_text
+from tutelage.files import cannot_write
 
 Said = tuple[list[int], bool]
 """Tokens, and whether they ended by themselves."""
@@ -20,7 +20,7 @@ class KeptText:
     """Rows of text by prompt and copy, in a folder named by all that they follow from.
 
     Every process appends to a file of its own, a line a row, so that a kill loses no more than the row that
-    was being written; a line cut short is passed over.
+    was being written; a line cut short is passed over. The first line of a file says what the text is of.
 
     Args:
         folder: where such texts are kept; None keeps them in memory.
@@ -56,10 +56,10 @@ class KeptText:
         self._rows[row, copy] = said
         if own and self._file is not None:
             line = json.dumps({"row": row, "copy": copy, "tokens": said[0], "ended": said[1]})
-            told = self._file.parent / "text.json"
-            if not told.exists():
-                write_text(told, json.dumps(self._told, indent=1, default=str) + "\n")
             try:
+                if not self._file.exists():
+                    self._file.parent.mkdir(parents=True, exist_ok=True)
+                    line = json.dumps({"text": self._told}, default=str) + "\n" + line
                 with self._file.open("a", encoding="utf-8", newline="\n") as file:
                     file.write(line + "\n")
             except OSError as error:

@@ -7,6 +7,8 @@ of the place and of the weights at that time. So micro-batches and processes cha
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -288,12 +290,12 @@ class OpenWritten(OpenDataset):
         return number, epoch % getattr(self.how, "copies", 1)
 
     def _text_told(self, writers: Writers) -> dict[str, Any]:
-        tokens = [self.prompt(row) for row in self.examples]
+        prompts = json.dumps([self.prompt(row) for row in self.examples])
         return {
             "teacher": dict(writers.told),
             "drawing": dataclasses.asdict(self._drawing),
             "max_new_tokens": self.how.max_new_tokens,
-            "prompts": tokens,
+            "prompts": hashlib.sha256(prompts.encode()).hexdigest(),
         }
 
     def _place(self, writers: Writers) -> Path | None:
