@@ -1,6 +1,7 @@
 """Make the reference pages from tables and docstrings.
 
-python docs/make.py            writes docs/reference/*.md and the generated part of docs/recipes.md
+python docs/make.py            writes docs/reference/*.md, the generated parts of docs/recipes.md and
+                               docs/reproductions.md, and the figures of the latter
 python docs/make.py --check    writes nothing; exit status 1 if a page is not what the source says
 """
 
@@ -21,6 +22,7 @@ from tutelage.errors import listed
 from tutelage.evaluation import TABLE as MEASURES
 from tutelage.recipes import families, reference
 from tutelage.registry import Entry, Table, options
+from tutelage.reproductions.pages import pages as reproduction_pages
 
 DOCS = Path(__file__).resolve().parent
 MADE = "<!-- Made by docs/make.py from the source. Edit the docstrings, then run `make docs`. -->"
@@ -98,7 +100,7 @@ def pages(docs: Path) -> dict[Path, str]:
         raise SystemExit(f"{recipes}: the lines '{BEGIN}' and '{END}' are not there")
     before, _, rest = written.partition(BEGIN)
     made[recipes] = f"{before}{BEGIN}\n\n{reference().strip()}\n\n{END}{rest.partition(END)[2]}"
-    return made
+    return made | reproduction_pages(docs, DOCS.parent / "reproductions")
 
 
 def family_page(name: str) -> str:

@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("serving",),
     ("conformance",),
     ("report",),
+    ("reproductions",),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -13,7 +13,19 @@ from tutelage.citations import PAPERS
 from tutelage.cli import answered, listing
 from tutelage.recipes import families
 
-VERBS = ("demo", "run", "check", "evaluate", "report", "import", "serve", "list", "cite", "cache")
+VERBS = (
+    "demo",
+    "run",
+    "check",
+    "evaluate",
+    "report",
+    "import",
+    "serve",
+    "reproduce",
+    "list",
+    "cite",
+    "cache",
+)
 
 QUICK = """
 import sys
@@ -42,7 +54,16 @@ def test_help_needs_nothing_heavy(arguments):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--version"], ["list"], ["list", "--json"], ["list", "divergences"], ["cite"], ["cite", "demo"]],
+    [
+        ["--version"],
+        ["list"],
+        ["list", "--json"],
+        ["list", "divergences"],
+        ["cite"],
+        ["cite", "demo"],
+        ["reproduce"],
+        ["reproduce", "--json"],
+    ],
     ids=" ".join,
 )
 def test_what_tables_answer_needs_nothing_heavy(arguments):

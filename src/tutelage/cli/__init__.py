@@ -54,6 +54,7 @@ def answered(arguments: Sequence[str]) -> int:
 def _stopped(arguments: list[str]) -> int:
     kept = "last checkpoint" if arguments[:1] in (["run"], ["demo"]) else ""
     kept = "shards that are there" if arguments[:2] == ["cache", "build"] else kept
+    kept = "pieces that are done" if arguments[:1] == ["reproduce"] else kept
     goes_on = f"; the same command goes on from the {kept}:\n  {shlex.join(['tutelage', *arguments])}"
     print("\nstopped" + (goes_on if kept else ""), file=sys.stderr)
     return INTERRUPTED

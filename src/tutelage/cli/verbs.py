@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.cli import caching, evaluating, listing, serving
+from tutelage.cli import caching, evaluating, listing, reproducing, serving
 from tutelage.recipes import load
 
 app = typer.Typer(
@@ -131,6 +131,9 @@ def import_(
 
 
 app.command()(serving.serve)
+
+
+app.command()(reproducing.reproduce)
 
 
 app.add_typer(caching.cache)

@@ -1,0 +1,59 @@
+"""What is kept of a reproduction: arms x seeds with every number, verdicts, and how it was made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tutelage.reproductions.claims import judged
+from tutelage.reproductions.parts import Piece
+from tutelage.reproductions.work import Work
+from tutelage.run import provenance
+
+PROVES_NOTHING = "a smoke test: it shows that the path works and proves nothing"
+
+
+def recorded(work: Work, minutes: float, command: str) -> dict[str, Any]:
+    """The document that `reproductions/NAME.json` holds."""
+    of, seeds = work.reproduction, work.seeds
+    by_seed: dict[int, dict[str, Mapping[str, float]]] = {}
+    seconds = 0.0
+    for seed in seeds:
+        by_seed[seed] = {}
+        for name, piece in work.pieces(seed).items():
+            found = work.found(seed, piece)
+            assert found is not None, f"{name} of seed {seed} is not done"
+            seconds += found["processor_seconds"]
+            by_seed[seed][name] = found["numbers"]
+    shown = [piece for piece in work.pieces(seeds[0]).values() if piece.shown]
+    findings = [judged(claim, by_seed).to_json() for claim in of.claims]
+    if work.smoke:
+        findings = [finding | {"verdict": PROVES_NOTHING} for finding in findings]
+    return {
+        "name": of.name,
+        "paper": of.paper,
+        **({"smoke": PROVES_NOTHING} if work.smoke else {}),
+        "command": command,
+        "minutes": round(minutes, 2),
+        "processor_minutes": round(seconds / 60, 2),
+        "seeds": list(seeds),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "machine": provenance.machine("cpu"),
+        "finished": provenance.now(),
+        "arms": [_arm(piece, [by_seed[seed][piece.name] for seed in seeds]) for piece in shown],
+        "claims": findings,
+        "notes": list(of.notes),
+    }
+
+
+def _arm(piece: Piece, numbers: list[Mapping[str, float]]) -> dict[str, Any]:
+    set_up, _, name = piece.name.rpartition("/")
+    names = dict.fromkeys(key for one in numbers for key in one)
+    columns = {key: [_plain(one.get(key, math.nan)) for one in numbers] for key in names}
+    return {"set_up": set_up, "name": name, "what": piece.what, "numbers": columns}
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

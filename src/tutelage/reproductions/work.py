@@ -1,0 +1,67 @@
+"""A reproduction in a folder: its pieces for every seed, and the results that lie there."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage.files import write_text
+from tutelage.reproductions import TABLE
+from tutelage.reproductions.parts import Piece, Reproduction
+
+
+@dataclass(frozen=True)
+class Work:
+    """A reproduction in a folder.
+
+    Attributes:
+        name: in the table.
+        folder: of seeds and results.
+        seeds: which are run.
+        smoke: whether it only shows that the path works.
+    """
+
+    name: str
+    folder: Path
+    seeds: tuple[int, ...]
+    smoke: bool
+
+    @property
+    def reproduction(self) -> Reproduction:
+        """What is run."""
+        return TABLE.load(self.name)()
+
+    def pieces(self, seed: int) -> dict[str, Piece]:
+        """All pieces of a seed by name."""
+        found = self.reproduction.pieces(self.folder / f"seed-{seed}", seed, self.smoke)
+        return {piece.name: piece for piece in found}
+
+    def result(self, seed: int, name: str) -> Path:
+        """Where the numbers of a piece are kept."""
+        return self.folder / f"seed-{seed}" / "results" / f"{name}.json"
+
+    def found(self, seed: int, piece: Piece) -> dict[str, Any] | None:
+        """The result of a piece, or None where there is none, or one of something else."""
+        path = self.result(seed, piece.name)
+        if not path.is_file():
+            return None
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return None
+        return told if told.get("identity") == piece.identity else None
+
+    def do(self, seed: int, name: str) -> None:
+        """Do one piece and keep its result."""
+        piece, began, before = self.pieces(seed)[name], time.monotonic(), time.process_time()
+        numbers = dict(piece.do())
+        told = {
+            "identity": piece.identity,
+            "numbers": numbers,
+            "seconds": time.monotonic() - began,
+            "processor_seconds": time.process_time() - before,
+        }
+        write_text(self.result(seed, name), json.dumps(told, indent=1) + "\n")

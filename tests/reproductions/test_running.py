@@ -1,0 +1,239 @@
+"""A reproduction from the command line: its whole path in little, killed and gone on with."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import psutil
+import pytest
+
+from tutelage.cli import answered
+from tutelage.errors import TutelageError
+from tutelage.reproductions import TABLE
+from tutelage.reproductions.claims import Claim, less
+from tutelage.reproductions.pages import BEGIN, END, pages, section, write_pages
+from tutelage.reproductions.parts import Column, Piece, Plane, Reproduction
+from tutelage.reproductions.record import PROVES_NOTHING, recorded
+from tutelage.reproductions.running import Board
+from tutelage.reproductions.work import Work
+
+NAMES = list(TABLE)
+
+
+def command(name: str, out: Path) -> list[str]:
+    """A smoke test of a reproduction."""
+    return [sys.executable, "-m", "tutelage", "reproduce", name, "--smoke", "--json", "--out", str(out)]
+
+
+def smoked(name: str, out: Path) -> dict[str, Any]:
+    """The document that a smoke test prints."""
+    done = subprocess.run(command(name, out), capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """MiniLLM's smoke test, not interrupted."""
+    return smoked("minillm", tmp_path_factory.mktemp("whole"))
+
+
+def plain(record: dict[str, Any]) -> Any:
+    """All numbers of all arms but how long they took."""
+    return [
+        (arm["set_up"], arm["name"], {key: n for key, n in arm["numbers"].items() if key != "cpu_seconds"})
+        for arm in record["arms"]
+    ]
+
+
+@pytest.mark.slow
+def test_a_smoke_test_has_every_arm_and_says_that_it_proves_nothing(whole: dict[str, Any]) -> None:
+    """The contract's document: arms x seeds, claims, command, versions, minutes."""
+    of = TABLE.load("minillm")()
+    assert whole["smoke"] == PROVES_NOTHING
+    assert [claim["name"] for claim in whole["claims"]] == [claim.name for claim in of.claims]
+    assert {claim["verdict"] for claim in whole["claims"]} == {PROVES_NOTHING}
+    wanted = [piece.name for piece in of.pieces(Path("x"), 0, True) if piece.shown]
+    assert [f"{arm['set_up']}/{arm['name']}" for arm in whole["arms"]] == wanted
+    for arm in whole["arms"]:
+        assert all(len(values) == 1 for values in arm["numbers"].values())
+        assert {column.number for column in of.columns} <= set(arm["numbers"])
+    assert whole["command"].startswith("tutelage reproduce minillm --smoke")
+    assert whole["seeds"] == [0]
+    assert whole["versions"]["torch"]
+    assert whole["minutes"] > 0
+
+
+@pytest.mark.slow
+def test_f_distill_takes_the_same_path(tmp_path: Path) -> None:
+    """Every arm has numbers, each teacher measured beside itself has no divergence."""
+    record = smoked("f-distill", tmp_path)
+    assert record["smoke"] == PROVES_NOTHING
+    teachers = [arm for arm in record["arms"] if arm["name"].startswith("teacher")]
+    assert all(abs(arm["numbers"]["js_bound"][0]) < 1e-6 for arm in teachers)
+    assert json.loads((tmp_path / "f-distill-smoke.json").read_text()) == record
+
+
+@pytest.mark.slow
+def test_a_killed_reproduction_goes_on_where_it_was(whole: dict[str, Any], tmp_path: Path) -> None:
+    """SIGKILL amid its pieces: its processes end, what was done is kept, the numbers are the same."""
+    running = subprocess.Popen(
+        command("minillm", tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    results = tmp_path / "minillm-smoke" / "seed-0" / "results"
+    until = time.monotonic() + 300
+    while len(list(results.rglob("*.json"))) < 8:
+        assert running.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    hands = psutil.Process(running.pid).children(recursive=True)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    _, alive = psutil.wait_procs(hands, timeout=30)
+    assert not alive, "a process went on without the one that had started it"
+    done = {path: path.stat().st_mtime_ns for path in results.rglob("*.json")}
+    assert len(done) < len(whole["arms"])
+    again = smoked("minillm", tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert plain(again) == plain(whole)
+
+
+def little(record: list[str]) -> Reproduction:
+    """Two arms after a start, in no time."""
+
+    def do(name: str, value: float) -> Any:
+        def done() -> dict[str, float]:
+            record.append(name)
+            return {"x": value, "y": 2 * value, "z": math.nan}
+
+        return done
+
+    def made(folder: Path, seed: int, smoke: bool) -> list[Piece]:
+        return [
+            Piece("s/one", "the first", do("one", 1.0 + seed), {"smoke": smoke}, ("start",)),
+            Piece("start", "before", do("start", 0.0), {}, (), shown=False),
+            Piece("s/two", "the second", do("two", 3.0 + seed), {}, ("s/one",)),
+        ]
+
+    return Reproduction(
+        name="minillm",
+        paper="minillm",
+        about=("About.",),
+        pieces=made,
+        claims=(
+            Claim("c", "One is less than two", "x of one below x of two", {"x": less("s/one", "s/two", "x")}),
+        ),
+        columns=(Column("x", "X", 1, "one"), Column("y", "Y", 0, "two"), Column("z", "Z", 1, "never there")),
+        planes=(Plane("s", "x", "y", "A plane", "Look."),),
+        set_ups={"s": "a set-up"},
+        notes=("A note.",),
+    )
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
+    """The little reproduction in a folder, three seeds."""
+    of = little([])
+    monkeypatch.setattr(Work, "reproduction", property(lambda self: of))
+    return Work("minillm", tmp_path / "work", (0, 1, 2), False)
+
+
+def test_pieces_are_taken_when_what_they_need_is_there(work: Work) -> None:
+    """In order; whoever finds none waits until one is done; when all are taken there is nothing left."""
+    board = Board.of(work)
+    assert board.take() == (0, "start")
+    assert board.take() == (1, "start")
+    board.give((0, "start"))
+    assert board.take() == (0, "s/one")
+    assert board.take() == (2, "start")
+    found: list[Any] = []
+    waiting = threading.Thread(target=lambda: found.append(board.take()))
+    waiting.start()
+    board.give((1, "start"))
+    waiting.join(10)
+    assert found == [(1, "s/one")]
+
+
+def test_nobody_takes_a_piece_after_one_has_failed(work: Work) -> None:
+    """Not even one that waited."""
+    board = Board.of(work)
+    board.take()
+    board.give(None)
+    assert board.take() is None
+
+
+def test_a_result_of_something_else_is_done_again(work: Work) -> None:
+    """A piece that was told otherwise, or whose file was cut short, is not done."""
+    for name in ("start", "s/one", "s/two"):
+        work.do(0, name)
+    assert {key for key in Board.of(work).done if key[0] == 0} == {
+        (0, n) for n in ("start", "s/one", "s/two")
+    }
+    other = Work(work.name, work.folder, work.seeds, True)
+    assert (0, "s/one") in Board.of(other).open
+    work.result(0, "s/two").write_text("{")
+    assert (0, "s/two") in Board.of(work).open
+
+
+def test_the_page_has_verdicts_numbers_and_figures(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made from the JSON alone, between the two marks; a second time it is the same."""
+    monkeypatch.setattr(type(TABLE), "load", lambda self, name: lambda: work.reproduction)
+    for seed in work.seeds:
+        for name in ("start", "s/one", "s/two"):
+            work.do(seed, name)
+    record = recorded(work, 1.5, "tutelage reproduce minillm")
+    assert [arm["name"] for arm in record["arms"]] == ["one", "two"]
+    assert record["arms"][0]["numbers"]["z"] == [None, None, None]
+    assert record["claims"][0]["verdict"] == "reproduced"
+    told = section(record)
+    assert "| One is less than two | x of one below x of two | 3 of 3 | **reproduced** |" in told
+    assert "| one | the first | 2.0 (1.0 to 3.0) | 4 (2 to 6) |  |" in told
+    docs, results = tmp_path / "docs", tmp_path / "results"
+    for folder in (docs, results):
+        folder.mkdir()
+    page = docs / "reproductions.md"
+    page.write_text(f"before\n\n{BEGIN}\n\nold\n\n{END}\nafter\n")
+    (results / "minillm.json").write_text(json.dumps(record))
+    write_pages(docs, results)
+    assert page.read_text().startswith("before\n")
+    assert page.read_text().endswith(f"{END}\nafter\n")
+    assert told in page.read_text()
+    figure = docs / "reproductions" / "minillm-s.svg"
+    assert ElementTree.parse(figure).getroot().tag.endswith("svg")
+    assert {path: path.read_text() for path in pages(docs, results)} == pages(docs, results)
+
+
+def test_an_unknown_name_is_told_with_the_nearest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Status 2, three lines, nothing written."""
+    assert answered(["reproduce", "minilm", "--out", str(tmp_path / "out")]) == 2
+    assert "write 'minillm' (the nearest name)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_name_they_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names with what they are."""
+    assert answered(["reproduce", "--json"]) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == NAMES
+
+
+def test_what_the_user_gave_wrong_comes_through_a_process(tmp_path: Path, monkeypatch: Any) -> None:
+    """The error of a piece keeps its three lines: here a folder that holds another run."""
+    from tutelage.reproductions.running import reproduce
+
+    run = tmp_path / "minillm-smoke" / "seed-0" / "language-6" / "teacher-2x64"
+    run.mkdir(parents=True)
+    (run / "something").write_text("else")
+    with pytest.raises(TutelageError, match="holds no run"):
+        reproduce("minillm", tmp_path, seeds=(0,), smoke=True)
