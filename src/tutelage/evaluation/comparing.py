@@ -151,17 +151,22 @@ def compare(
             max_new_tokens,
             teachers_texts,
         )
-        found[name] = {one.label: value for one in wanted if (value := one.of(evidence)) is not None}
+        taken = [one for one in wanted if one.possible(evidence)]  # all of them, before the first is taken
+        found[name] = {one.label: value for one in taken if (value := one.of(evidence)) is not None}
         found[name] |= run_tasks(student, tasks, limit=max_rows) if tasks else {}
     return _compared(material, found, wanted)
 
 
 def _compared(
-    material: Material, found: Mapping[str, Mapping[str, Found]], wanted: Sequence[Asked]
+    material: Material, found: Mapping[str, Mapping[str, Any]], wanted: Sequence[Asked]
 ) -> Comparison:
     first = next(iter(found.values()))
     paired = {
-        name: {label: value.minus(first[label]) for label, value in values.items() if label in first}  # type: ignore[arg-type]
+        name: {
+            label: value.minus(first[label])
+            for label, value in values.items()
+            if _alike(value, first.get(label))
+        }
         for name, values in list(found.items())[1:]
     }
     noise = {
@@ -190,6 +195,11 @@ def _compared(
         {one.label: one.unit for one in wanted if one.label in labels},
         (*material.notes, *notes),
     )
+
+
+def _alike(value: Any, other: Any) -> bool:
+    """Whether two students' values are of one kind; lm-eval may report a mean for one of them only."""
+    return type(value) is type(other)
 
 
 def _possible(
