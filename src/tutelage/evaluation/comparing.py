@@ -25,9 +25,10 @@ from tutelage.models import LanguageModel, load_model, prove_shared
 from tutelage.stores.manifest import MANIFEST
 from tutelage.teachers import TABLE as TEACHERS
 from tutelage.teachers import CachedTeacher
-from tutelage.text import Layout, TextRows, collate, examples_of, read_rows
+from tutelage.text import Example, Layout, TextRows, collate, examples_of, read_rows
 
 ROWS_IN_A_BATCH = 8
+LONGEST = 2**31
 SEEDS = (10, 20, 30, 40, 50)
 
 
@@ -239,21 +240,25 @@ def _material(
     examples = laid.examples
     if kept is not None:
         kept.prove_rows(examples, {"text": {"sha256": rows.sha256, **asdict(layout)}}, rows.path)
-    if not examples:
+    # A question may be asked whose reference is too long to be read: only what is written has to fit.
+    asked_whole = examples if plain_text else _whole(rows, student, layout)
+    if not examples and (room is None or not asked_whole):
         raise TutelageError(
             f"{rows.path}: nothing is left to measure on: {laid.said}",
             expected=f"rows of at most {layout.max_length} tokens with something to say",
             fix="give more rows, shorter ones, or a larger `--max-length`",
         )
     questions = questions_of(
-        examples,
+        asked_whole,
         student.tokenizer,
         plain_text=plain_text,
         room=room,
         prompt_tokens=prompt_tokens,
         references=references,
     )
-    notes = [laid.said] if laid.cut or laid.too_long or laid.empty else []
+    notes = [f"read: {laid.said}"] if laid.cut or laid.too_long or laid.empty else []
+    if room is not None:
+        notes.append(f"written: texts after {len(questions.prompts)} prompts, for each seed")
     if questions.cut:
         notes.append(f"{questions.cut} prompts lost their beginning to make room for what is written")
     batches = tuple(
@@ -263,11 +268,16 @@ def _material(
     return Material(f"{rows.path} ({rows.found})", batches, questions, tuple(notes))
 
 
-def _room(models: Sequence[LanguageModel | Teacher], max_new_tokens: int) -> int | None:
+def _whole(rows: TextRows, student: Any, layout: Layout) -> list[Example]:
+    """All rows however long they are, for their prompts and references."""
+    return examples_of(rows, student.tokenizer, dataclasses.replace(layout, max_length=LONGEST)).examples
+
+
+def _room(models: Sequence[LanguageModel | Teacher], max_new_tokens: int) -> int:
     """Tokens of a prompt at most, so that what is written after it fits every model's positions."""
     limits = [most for model in models if (most := getattr(model, "longest", None)) is not None]
     if not limits:
-        return None
+        return LONGEST
     if min(limits) <= max_new_tokens:
         raise OutOfRange(
             f"max_new_tokens is {max_new_tokens} for models of {min(limits)} positions",
