@@ -257,6 +257,7 @@ def test_evaluate_compares_what_two_students_write(
     said = json.loads(capsys.readouterr().out)
     first, second = said["students"]
     assert set(said["students"][first]) == {"rouge_l", "dist:n=2"}
+    assert "after 6 prompts" in said["notes"][1]
     gap = said["students"][second]["rouge_l"]["mean"] - said["students"][first]["rouge_l"]["mean"]
     assert said["paired"][second]["rouge_l"]["mean"] == pytest.approx(gap)
     noise = said["noise"][first]["rouge_l"]

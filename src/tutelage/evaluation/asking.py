@@ -55,16 +55,22 @@ class Asked:
         Raises:
             TutelageError: it was named, and what it needs is not there.
         """
+        return self.measure(evidence, **self.options) if self.possible(evidence) else None
+
+    def possible(self, evidence: Evidence) -> bool:
+        """Whether what it needs is there; nothing is computed.
+
+        Raises:
+            TutelageError: it is not, and the measure was named.
+        """
         missing = self.measure.needs - evidence.has
-        if not missing:
-            return self.measure(evidence, **self.options)
-        if self.wanted:
+        if missing and self.wanted:
             raise TutelageError(
                 f"{self.label} needs {listed(missing, 'and')}, which is not here",
                 expected=f"{listed(self.measure.needs, 'and')}",
                 fix="name a teacher that is a model with `--teacher`, or leave the measure out",
             )
-        return None
+        return not missing
 
 
 def asked(names: Sequence[str] | None) -> list[Asked]:

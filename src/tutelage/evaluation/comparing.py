@@ -25,9 +25,10 @@ from tutelage.models import LanguageModel, load_model, prove_shared
 from tutelage.stores.manifest import MANIFEST
 from tutelage.teachers import TABLE as TEACHERS
 from tutelage.teachers import CachedTeacher
-from tutelage.text import Layout, TextRows, collate, examples_of, read_rows
+from tutelage.text import Example, Layout, TextRows, collate, examples_of, read_rows
 
 ROWS_IN_A_BATCH = 8
+LONGEST = 2**31
 SEEDS = (10, 20, 30, 40, 50)
 
 
@@ -151,17 +152,22 @@ def compare(
             max_new_tokens,
             teachers_texts,
         )
-        found[name] = {one.label: value for one in wanted if (value := one.of(evidence)) is not None}
+        taken = [one for one in wanted if one.possible(evidence)]  # all of them, before the first is taken
+        found[name] = {one.label: value for one in taken if (value := one.of(evidence)) is not None}
         found[name] |= run_tasks(student, tasks, limit=max_rows) if tasks else {}
     return _compared(material, found, wanted)
 
 
 def _compared(
-    material: Material, found: Mapping[str, Mapping[str, Found]], wanted: Sequence[Asked]
+    material: Material, found: Mapping[str, Mapping[str, Any]], wanted: Sequence[Asked]
 ) -> Comparison:
     first = next(iter(found.values()))
     paired = {
-        name: {label: value.minus(first[label]) for label, value in values.items() if label in first}  # type: ignore[arg-type]
+        name: {
+            label: value.minus(first[label])
+            for label, value in values.items()
+            if _alike(value, first.get(label))
+        }
         for name, values in list(found.items())[1:]
     }
     noise = {
@@ -190,6 +196,11 @@ def _compared(
         {one.label: one.unit for one in wanted if one.label in labels},
         (*material.notes, *notes),
     )
+
+
+def _alike(value: Any, other: Any) -> bool:
+    """Whether two students' values are of one kind; lm-eval may report a mean for one of them only."""
+    return type(value) is type(other)
 
 
 def _possible(
@@ -229,21 +240,25 @@ def _material(
     examples = laid.examples
     if kept is not None:
         kept.prove_rows(examples, {"text": {"sha256": rows.sha256, **asdict(layout)}}, rows.path)
-    if not examples:
+    # A question may be asked whose reference is too long to be read: only what is written has to fit.
+    asked_whole = examples if plain_text else _whole(rows, student, layout)
+    if not examples and (room is None or not asked_whole):
         raise TutelageError(
             f"{rows.path}: nothing is left to measure on: {laid.said}",
             expected=f"rows of at most {layout.max_length} tokens with something to say",
             fix="give more rows, shorter ones, or a larger `--max-length`",
         )
     questions = questions_of(
-        examples,
+        asked_whole,
         student.tokenizer,
         plain_text=plain_text,
         room=room,
         prompt_tokens=prompt_tokens,
         references=references,
     )
-    notes = [laid.said] if laid.cut or laid.too_long or laid.empty else []
+    notes = [f"read: {laid.said}"] if laid.cut or laid.too_long or laid.empty else []
+    if room is not None:
+        notes.append(f"written: texts after {len(questions.prompts)} prompts, for each seed")
     if questions.cut:
         notes.append(f"{questions.cut} prompts lost their beginning to make room for what is written")
     batches = tuple(
@@ -253,11 +268,16 @@ def _material(
     return Material(f"{rows.path} ({rows.found})", batches, questions, tuple(notes))
 
 
-def _room(models: Sequence[LanguageModel | Teacher], max_new_tokens: int) -> int | None:
+def _whole(rows: TextRows, student: Any, layout: Layout) -> list[Example]:
+    """All rows however long they are, for their prompts and references."""
+    return examples_of(rows, student.tokenizer, dataclasses.replace(layout, max_length=LONGEST)).examples
+
+
+def _room(models: Sequence[LanguageModel | Teacher], max_new_tokens: int) -> int:
     """Tokens of a prompt at most, so that what is written after it fits every model's positions."""
     limits = [most for model in models if (most := getattr(model, "longest", None)) is not None]
     if not limits:
-        return None
+        return LONGEST
     if min(limits) <= max_new_tokens:
         raise OutOfRange(
             f"max_new_tokens is {max_new_tokens} for models of {min(limits)} positions",

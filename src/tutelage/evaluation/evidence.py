@@ -44,7 +44,9 @@ class Evidence:
     @property
     def has(self) -> frozenset[str]:
         """Which of the needs of measures are met."""
-        found = {needs.HELD_OUT, needs.TEXTS}
+        found = {needs.TEXTS}
+        if self.batches:
+            found.add(needs.HELD_OUT)
         if self.questions.references is not None:
             found.add(needs.REFERENCES)
         if self.teacher is not None:

@@ -159,7 +159,7 @@ def speaks(model: LanguageModel, shared: Shared) -> Callable[[Batch], Hidden]:
 def _measured(
     said: Hidden, batch: Batch, told: Distribution | None, names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Nats of the written tokens and divergences from a teacher ``[N]``, from one walk over the tokens."""
+    """Nats of the written tokens and divergences from a teacher ``[N]``, from one walk."""
     kind = torch.float64 if said.hidden.dtype == torch.float64 else torch.float32
     weights = torch.ones(said.positions, dtype=kind, device=said.hidden.device)
     written = gold(batch.gold, said.vocab_size, weights)
