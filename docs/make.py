@@ -18,8 +18,10 @@ from typing import Any
 
 from tutelage import distribution
 from tutelage.citations import PAPERS
+from tutelage.errors import listed
+from tutelage.evaluation import TABLE as MEASURES
 from tutelage.recipes import families, reference
-from tutelage.registry import Entry, options
+from tutelage.registry import Entry, Table, options
 from tutelage.reproductions.pages import pages as reproduction_pages
 
 DOCS = Path(__file__).resolve().parent
@@ -45,6 +47,10 @@ On whose text. Each row knows who wrote it, so that a term of the objective can 
 writer.""",
     "estimators": "How the expectation over text becomes a gradient.",
     "constraints": "What the weights must obey after every step.",
+    "measures": """
+What `tutelage evaluate` can measure: `--measures NAME,NAME:option=value`. **What each one says and what it
+cannot tell is in [evaluation.md](../evaluation.md).** Each is a function of the
+[evidence](../../src/tutelage/evaluation/evidence.py) about one student and says what it needs.""",
 }
 DISTRIBUTIONS = """
 What is said at `N` positions about `V` tokens; how they fit into a run is told in [the frame](../frame.md).
@@ -56,6 +62,11 @@ KEYS = {
     "estimators": "estimator",
     "constraints": "constraint",
 }
+
+
+def tables() -> dict[str, Table]:
+    """Every table that has a page: the words of a recipe, and the measures."""
+    return families() | {MEASURES.family: MEASURES}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,9 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def pages(docs: Path) -> dict[Path, str]:
     """Every page with its text as the source has it now."""
-    made = {
-        docs / "reference" / f"{name}.md": family_page(name) for name in INTRODUCTIONS if families()[name]
-    }
+    made = {docs / "reference" / f"{name}.md": family_page(name) for name in INTRODUCTIONS if tables()[name]}
     made[docs / "reference" / "distributions.md"] = distributions_page()
     recipes = docs / "recipes.md"
     written = recipes.read_text(encoding="utf-8")
@@ -96,7 +105,7 @@ def pages(docs: Path) -> dict[Path, str]:
 
 def family_page(name: str) -> str:
     """A table of the family, then every entry."""
-    table = families()[name]
+    table = tables()[name]
     rows = [
         [f"[`{key}`](#{key.lower()})", plain(entry.summary), f"`{entry.paper}`" if entry.paper else ""]
         for key, entry in table.items()
@@ -116,10 +125,13 @@ def entry_parts(family: str, key: str, entry: Entry) -> Iterator[str]:
     """One entry: how it is called and imported, its docstring, what a recipe says, its laws and paper."""
     thing = entry.load()
     yield f"## {key}"
-    source = inspect.getsourcefile(sys.modules[entry.module]) or ""
-    module = f"[`{entry.module}`](../../src/tutelage/{Path(source).parent.name}/{Path(source).name})"
-    yield f"`from tutelage.{family} import {entry.attribute}`; defined in {module}."
+    module = f"[`{entry.module}`](../../src/{entry.module.replace('.', '/')}.py)"
+    package = "evaluation" if family == MEASURES.family else family
+    yield f"`from tutelage.{package} import {entry.attribute}`; defined in {module}."
     yield from docstring(thing)
+    if family == MEASURES.family:
+        yield from measure_parts(key, entry)
+        return
     if entry.trains:
         said = {name: one for name, one in options(entry).items() if not one.required}
         told = "".join(
@@ -134,6 +146,18 @@ def entry_parts(family: str, key: str, entry: Entry) -> Iterator[str]:
     if entry.laws:
         laws = ", ".join(sorted(law.replace("_", " ") for law in entry.laws))
         yield f"Laws it is held to in `tests/laws`: {laws}."
+    if entry.paper:
+        yield f"Paper: {PAPERS[entry.paper]}. `tutelage cite {key}` prints it as BibTeX."
+
+
+def measure_parts(key: str, entry: Entry) -> Iterator[str]:
+    """A measure: its unit, what it needs, how its options are written, its paper."""
+    thing = entry.load()
+    better = f", {thing.better} is better" if thing.better else ""
+    yield f"Unit: {thing.unit}{better}. It needs {listed(thing.needs, 'and')}."
+    said = "".join(f":{name}={_yaml(one.default)}" for name, one in options(entry).items())
+    if said:
+        yield f"On the command line: `--measures {key}` or `--measures {key}{said}`."
     if entry.paper:
         yield f"Paper: {PAPERS[entry.paper]}. `tutelage cite {key}` prints it as BibTeX."
 

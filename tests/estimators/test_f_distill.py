@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from listed_texts import F_DISTILL, TOLERANCE, Toy, double
 from torch.testing import assert_close
-from toys import F_DISTILL, TOLERANCE, Toy, double
 
 from tutelage.estimators import PerToken
 from tutelage.objective import Term

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from listed_texts import MINILLM, TOLERANCE, Toy, double
 from torch.testing import assert_close
-from toys import MINILLM, TOLERANCE, Toy, double
 
 from tutelage.errors import TutelageError
 from tutelage.estimators import PerToken, PolicyGradient

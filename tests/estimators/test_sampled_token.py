@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from listed_texts import Toy
 from torch.testing import assert_close
-from toys import Toy
 
 from tutelage.divergences import forward_kl, reverse_kl
 from tutelage.errors import TutelageError

@@ -112,7 +112,17 @@ def _arm(name: str, chance: random.Random, seeds: tuple[int, ...] = SEEDS) -> di
         "seeds": list(seeds),
         "numbers": {key: [row[key] for row in last] for key in METRICS},
         "curves": curves,
+        "calibration": calibration(0.02),
     }
+
+
+def calibration(too_sure: float) -> dict[str, Any]:
+    """Bins of a student that is right so much less often than it says; the first two have no tokens."""
+    bins = [
+        [100.0 * i, 100.0 * i * (i + 0.5) / 15, 100.0 * i * ((i + 0.5) / 15 - too_sure)] for i in range(15)
+    ]
+    bins[1] = [0.0, 0.0, 0.0]
+    return {"error": too_sure, "bins": bins}
 
 
 def _curve(end: float, seed: int, chance: random.Random) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,7 @@ def written_as(way: str, recipe_file: Path, **changes: Any) -> Path:
     return recipe_file
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["minillm", "distillm", "seqkd"])
 def test_micro_batches_change_nothing(recipe_file: Path, tmp_path: Path, way: str) -> None:
     """The same texts, advantages and weights however a step is cut (law 1)."""
     path = written_as(way, recipe_file)
@@ -301,15 +300,6 @@ def test_recipes_of_the_library_run_on_dolly_from_the_command_line(name: str, tm
     }
     if name == "gkd":
         changes["seeds"] = "[0]"
-    words = [
-        sys.executable,
-        "-m",
-        "tutelage",
-        "run",
-        name,
-        *(f"{key}={value}" for key, value in changes.items()),
-    ]
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert answered(["run", name, *(f"{key}={value}" for key, value in changes.items())]) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert "student_nats" in json.dumps(results)

@@ -11,17 +11,18 @@ from typing import Any
 
 from tutelage.citations import PAPERS
 from tutelage.errors import Damaged, TutelageError, UnknownName, listed, nearest
+from tutelage.evaluation import TABLE as MEASURES
 from tutelage.recipes import families
 from tutelage.recipes.faults import printable
 
 
 def tables(family: str | None = None) -> dict[str, list[dict[str, Any]]]:
-    """All tables, or one, as the contract has them.
+    """All tables of a recipe's words, or one table, as the contract has them; ``measures`` only by its name.
 
     Raises:
         UnknownName: there is no such family.
     """
-    known = families()
+    known = families() if family is None else families() | {MEASURES.family: MEASURES}
     if family is not None and family not in known:
         close = nearest(family, known)
         raise UnknownName(
@@ -66,13 +67,14 @@ def papers(name: str | None) -> tuple[str, ...]:
         return tuple(PAPERS)
     if name in PAPERS:
         return (name,)
-    entries = [table[name] for table in families().values() if name in table]
+    every = [*families().values(), MEASURES]
+    entries = [table[name] for table in every if name in table]
     if entries:
         return tuple(dict.fromkeys(entry.paper for entry in entries if entry.paper))
     if os.path.exists(name):
         keys = run_folder(Path(name)).get("papers", [])
         return tuple(key for key in keys if key in PAPERS)
-    names = [*PAPERS, *(key for table in families().values() for key in table)]
+    names = [*PAPERS, *(key for table in every for key in table)]
     close = nearest(name, names)
     raise UnknownName(
         printable(f"nothing to cite is called '{name}'"),

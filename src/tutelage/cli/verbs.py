@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.cli import caching, listing, reproducing, serving
+from tutelage.cli import caching, evaluating, listing, reproducing, serving
 from tutelage.recipes import load
 
 app = typer.Typer(
@@ -100,41 +100,7 @@ def check(
     raise typer.Exit(result.exit_status)
 
 
-@app.command()
-def evaluate(
-    students: Annotated[list[str], typer.Argument(metavar="STUDENT", help="Model folders or hub names.")],
-    data: Annotated[str, typer.Option(help="Held-out text: a file or a hub name.")],
-    teacher: Annotated[str | None, typer.Option(help="Compare with this model, server or cache too.")] = None,
-    max_rows: Annotated[int, typer.Option(min=1, help="Rows that are used, from the beginning.")] = 100,
-    max_length: Annotated[
-        int | None,
-        typer.Option(min=2, help="Tokens in a row at most; as many as the models take, up to 512."),
-    ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(help="How a prompt is made of columns, such as '{instruction}\\n'.")
-    ] = None,
-    completion: Annotated[str | None, typer.Option(help="How a completion is made of columns.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure students on held-out text: nats per token, and how far each is from the teacher."""
-    from tutelage.recipes import find
-
-    places = [find(student) for student in students]
-    text, told = find(data), teacher
-    if teacher is not None and not teacher.startswith(("http://", "https://")):
-        told = find(teacher)
-    from tutelage import evaluation
-
-    result = evaluation.compare(
-        places,
-        data=text,
-        teacher=told,
-        max_rows=max_rows,
-        max_length=max_length,
-        prompt=_unescaped(prompt),
-        completion=_unescaped(completion),
-    )
-    print(_json(result.to_json()) if as_json else result.text())
+app.command()(evaluating.evaluate)
 
 
 @app.command()
@@ -180,7 +146,7 @@ def list_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What there is: teachers, divergences, samples, estimators, constraints, plans, recipes."""
+    """What there is: teachers, divergences, samples, estimators, constraints, plans, recipes; or measures."""
     tables = listing.tables(family)
     print(_json(tables) if as_json else listing.as_text(tables))
 
@@ -200,11 +166,6 @@ def cite(
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _unescaped(template: str | None) -> str | None:
-    """A shell hands on a backslash and an n as they are; in a template they mean a new line."""
-    return template and template.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def _typed() -> str:

@@ -12,6 +12,7 @@ from tutelage.distribution import Distribution
 from tutelage.distribution.base import PartialRows, Workspace
 from tutelage.divergences import TABLE
 from tutelage.divergences.plain import onto_support
+from tutelage.evaluation.calibration import BINS, binned
 from tutelage.interfaces import Batch, Divergence
 
 ROWS_AT_A_TIME = 128
@@ -25,10 +26,13 @@ class HeldOut:
         tokens: counted tokens by row of text ``[R]``.
         sums: name of a measure to its sums by row of text ``[R]``: ``student_nats``, ``teacher_nats``,
             ``forward_kl_nats``, ``agreement``.
+        bins: by row of text, how sure the student was of its likeliest token and how often that was the
+            written one ``[R, bins, 3]`` (`tutelage.evaluation.calibration.binned`).
     """
 
     tokens: Tensor
     sums: dict[str, Tensor]
+    bins: Tensor
 
     def mean(self, name: str) -> float:
         """Mean per counted token of one measure; nats where its name says so."""
@@ -55,14 +59,17 @@ def measure(
     """
     tokens: list[Tensor] = []
     sums: dict[str, list[Tensor]] = {}
+    bins: list[Tensor] = []
     with torch.no_grad():
         for batch in batches:
             if not batch.counted:
                 continue
             said = gold(batch) if gold is not None else None
-            values = measured_positions(batch, student(batch), teacher(batch) if teacher else None, said)
+            values = _positions(batch, student(batch), teacher(batch) if teacher else None, said)
             rows = batch.positions[0].cpu()
             text_rows = len(batch.writers)
+            sure, right = values.pop("confidence"), values.pop("correct")
+            bins += [binned(sure[rows == row], right[rows == row]) for row in range(text_rows)]
             tokens.append(torch.bincount(rows, minlength=text_rows).double())
             for name, value in values.items():
                 by_row = torch.zeros(text_rows).double().index_add(0, rows, value)
@@ -70,7 +77,11 @@ def measure(
     nothing = torch.zeros(0).double()
     names = ["student_nats"] + (["teacher_nats", "forward_kl_nats", "agreement"] if teacher else [])
     joined = {name: torch.cat(parts) for name, parts in sums.items()} or dict.fromkeys(names, nothing)
-    return HeldOut(torch.cat(tokens) if tokens else nothing, joined)
+    return HeldOut(
+        torch.cat(tokens) if tokens else nothing,
+        joined,
+        torch.stack(bins) if bins else torch.zeros(0, BINS, 3).double(),
+    )
 
 
 def measured_positions(
@@ -88,11 +99,24 @@ def measured_positions(
         teacher: on the same tokens, or None.
         gold: what the teacher said of the written tokens ``[N]``; None reads it from its rows.
     """
+    found = _positions(batch, student, teacher, gold)
+    return {name: values for name, values in found.items() if name not in ("confidence", "correct")}
+
+
+def _positions(
+    batch: Batch, student: Distribution, teacher: Distribution | None, gold: Tensor | None
+) -> dict[str, Tensor]:
+    """Every measure, and of the student's likeliest token its probability and whether it was written."""
     parts: dict[str, list[Tensor]] = {}
     for start in range(0, student.positions, ROWS_AT_A_TIME):
         rows = slice(start, min(start + ROWS_AT_A_TIME, student.positions))
         log_q = student.log_probs(rows)
-        found = {"student_nats": _nats(log_q, batch.gold[rows])}
+        likeliest = log_q.max(1)
+        found = {
+            "student_nats": _nats(log_q, batch.gold[rows]),
+            "confidence": likeliest.values.exp(),
+            "correct": likeliest.indices == batch.gold[rows],
+        }
         if teacher is not None:
             found |= _from_teacher(log_q, teacher, rows, batch.gold[rows])
             if gold is not None:

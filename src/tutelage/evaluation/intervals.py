@@ -73,3 +73,42 @@ def over_rows(sums: Tensor, tokens: Tensor, *, seed: int = 0, draws: int = 2000)
     means = sums[drawn].sum(1) / tokens[drawn].sum(1)
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
     return Interval(mean, low, high)
+
+
+def paired_rows(
+    ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], *, seed: int = 0, draws: int = 2000
+) -> Interval:
+    """The difference of two means over the same rows with a bootstrap interval, 95 %.
+
+    Args:
+        ours, theirs: sums of a measure and weights by row ``[R]``; rows are drawn for both together.
+        seed: of the draws.
+        draws: how many.
+    """
+    rows = len(ours[0])
+    mean = float(ours[0].sum() / ours[1].sum() - theirs[0].sum() / theirs[1].sum())
+    if rows < 2:
+        return Interval(mean, math.nan, math.nan)
+    drawn = torch.randint(rows, (draws, rows), generator=stream(seed, "bootstrap"))
+    first, second = (sums[drawn].sum(1) / weights[drawn].sum(1) for sums, weights in (ours, theirs))
+    low, high = (first - second).nanquantile(torch.tensor([0.025, 0.975], dtype=first.dtype)).tolist()
+    return Interval(mean, low, high)
+
+
+def over_groups(value: float, without: Sequence[float]) -> Interval:
+    """A value of all rows with a jackknife interval over groups of them, 95 %.
+
+    For what is no mean, such as a share of distinct n-grams: it is computed again without each group, and
+    the spread of those values tells how far it hangs on the rows that happened to be there.
+
+    Args:
+        value: of all rows.
+        without: of all rows without one group, for every group; groups are about equally large.
+    """
+    groups = len(without)
+    if groups < 2:
+        return Interval(value, math.nan, math.nan)
+    mean = sum(without) / groups
+    error = math.sqrt((groups - 1) / groups * sum((one - mean) ** 2 for one in without))
+    half = t95(groups - 1) * error
+    return Interval(value, value - half, value + half)

@@ -7,10 +7,13 @@ sequence, as `tutelage.evaluation.steps.compare_said` gives them; means are over
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+Pair = tuple[Sequence[Tensor], Sequence[Tensor]]
+"""Nats of some sequences under the student, and under the teacher."""
 
 
 def per_token(values: Sequence[Tensor]) -> Tensor:
@@ -54,8 +57,8 @@ def step_bound(teacher_half: Sequence[Tensor], student_half: Sequence[Tensor]) -
 
 
 def sequence_js(
-    of_teacher: tuple[Sequence[Tensor], Sequence[Tensor]],
-    of_student: tuple[Sequence[Tensor], Sequence[Tensor]],
+    of_teacher: Pair,
+    of_student: Pair,
 ) -> float:
     """Jensen-Shannon divergence of whole sequences in nats, an unbiased estimate from both writers' samples.
 
@@ -67,17 +70,12 @@ def sequence_js(
         of_teacher: nats of the teacher's sequences under student and teacher.
         of_student: nats of the student's sequences under student and teacher.
     """
-    halves = []
-    for (under_student, under_teacher), own in ((of_teacher, 1), (of_student, 0)):
-        logs = [-per_sequence(under_student), -per_sequence(under_teacher)]
-        middle = torch.logaddexp(*logs) - math.log(2)
-        halves.append(float((logs[own] - middle).mean()))
-    return sum(halves) / 2
+    return _halves(js_terms, of_teacher, of_student)
 
 
 def sequence_tv(
-    of_teacher: tuple[Sequence[Tensor], Sequence[Tensor]],
-    of_student: tuple[Sequence[Tensor], Sequence[Tensor]],
+    of_teacher: Pair,
+    of_student: Pair,
 ) -> float:
     """Total variation of whole sequences, 0 to 1, an unbiased estimate from both writers' samples.
 
@@ -89,8 +87,21 @@ def sequence_tv(
         of_teacher: nats of the teacher's sequences under student and teacher.
         of_student: nats of the student's sequences under student and teacher.
     """
-    halves = []
-    for (under_student, under_teacher), own in ((of_teacher, 1), (of_student, 0)):
-        nats = [per_sequence(under_student), per_sequence(under_teacher)]
-        halves.append(float((1 - (nats[own] - nats[1 - own]).exp()).clamp(min=0).mean()))
-    return sum(halves) / 2
+    return _halves(tv_terms, of_teacher, of_student)
+
+
+def js_terms(own: Tensor, other: Tensor) -> Tensor:
+    """``log own(y) / m(y)`` of a writer's own sequences, from their nats ``[R]`` under both writers."""
+    return math.log(2) - own - torch.logaddexp(-own, -other)
+
+
+def tv_terms(own: Tensor, other: Tensor) -> Tensor:
+    """``max(0, 1 - other(y) / own(y))`` of a writer's own sequences, from their nats ``[R]`` under both."""
+    return (1 - (own - other).exp()).clamp(min=0)
+
+
+def _halves(terms: Callable[[Tensor, Tensor], Tensor], of_teacher: Pair, of_student: Pair) -> float:
+    (student_p, teacher_p), (student_q, teacher_q) = (
+        [per_sequence(values) for values in pair] for pair in (of_teacher, of_student)
+    )
+    return float(terms(teacher_p, student_p).mean() + terms(student_q, teacher_q).mean()) / 2

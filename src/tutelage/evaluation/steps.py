@@ -102,9 +102,9 @@ def steps(
     with torch.no_grad():
         for batch in batches:
             said, told = student(batch), teacher(batch) if teacher else None
-            values = {"student_nats": _nats(said, batch)}
+            values = _measured(said, batch, told, divergences)
             if told is not None:
-                values |= {"teacher_nats": _nats(told, batch)} | _divergences(said, told, divergences)
+                values["teacher_nats"] = _nats(told, batch)
             lengths = batch.mask.sum(1).tolist()
             for name, value in values.items():
                 found.setdefault(name, []).extend(value.double().cpu().split(lengths))
@@ -156,31 +156,29 @@ def speaks(model: LanguageModel, shared: Shared) -> Callable[[Batch], Hidden]:
     return said
 
 
-def _nats(said: Distribution, batch: Batch) -> Tensor:
-    tokens = batch.gold
-    if isinstance(said, Hidden):
-        weights = torch.ones(said.positions, dtype=_kind(said), device=said.hidden.device)
-        written = gold(tokens, said.vocab_size, weights)
-        return evaluate(said, [Against(TABLE.load("cross_entropy"), written, weights)])[1][0]
+def _measured(
+    said: Hidden, batch: Batch, told: Distribution | None, names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Nats of the written tokens and divergences from a teacher ``[N]``, from one walk over the tokens."""
+    kind = torch.float64 if said.hidden.dtype == torch.float64 else torch.float32
+    weights = torch.ones(said.positions, dtype=kind, device=said.hidden.device)
+    written = gold(batch.gold, said.vocab_size, weights)
+    terms = [Against(TABLE.load("cross_entropy"), written, weights)]
+    if told is not None:
+        chosen = [DIVERGENCES[name] for name in names]
+        terms += [Against(TABLE.load(name), told, weights, options=how) for name, how in chosen]
+    names = names if told is not None else ()
+    return dict(zip(["student_nats", *names], evaluate(said, terms)[1], strict=True))
+
+
+def _nats(told: Distribution, batch: Batch) -> Tensor:
+    """Nats of the written tokens ``[N]``; of rows that are not hidden states a chunk at a time."""
+    if isinstance(told, Hidden):
+        return _measured(told, batch, None, ())["student_nats"]
     parts = [
-        said.log_probs(slice(start, start + ROWS_AT_A_TIME)).gather(
-            1, tokens[start : start + ROWS_AT_A_TIME, None]
+        told.log_probs(slice(start, start + ROWS_AT_A_TIME)).gather(
+            1, batch.gold[start : start + ROWS_AT_A_TIME, None]
         )
-        for start in range(0, said.positions, ROWS_AT_A_TIME)
+        for start in range(0, told.positions, ROWS_AT_A_TIME)
     ]
     return -torch.cat(parts)[:, 0]
-
-
-def _divergences(said: Hidden, told: Distribution, names: Sequence[str]) -> dict[str, Tensor]:
-    if not names:
-        return {}
-    weights = torch.ones(said.positions, dtype=_kind(said), device=said.hidden.device)
-    terms = []
-    for name in names:
-        divergence, options = DIVERGENCES[name]
-        terms.append(Against(TABLE.load(divergence), told, weights, options=options))
-    return dict(zip(names, evaluate(said, terms)[1], strict=True))
-
-
-def _kind(said: Hidden) -> torch.dtype:
-    return torch.float64 if said.hidden.dtype == torch.float64 else torch.float32

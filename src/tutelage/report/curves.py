@@ -11,6 +11,7 @@ from markupsafe import Markup
 from tutelage.report.charts import SMALL, Level, Line, line_chart
 from tutelage.report.collect import Findings
 from tutelage.report.drawing import COLOURS, Point
+from tutelage.report.reliability import calibration_rows, calibration_told, reliability_chart
 from tutelage.report.schema import Arm
 from tutelage.report.verdict import UNTOUCHED
 from tutelage.report.wording import EN_DASH, Style, metric, style_of
@@ -39,6 +40,7 @@ class Figure:
         panels: the charts.
         header, rows: the numbers behind it; empty where the captions say all.
         small: whether the panels are small ones, side by side.
+        cells: what stands in the cells of the numbers; "" for a mean over seeds.
     """
 
     title: str
@@ -47,6 +49,7 @@ class Figure:
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     small: bool = False
+    cells: str = ""
 
 
 def styles(found: Findings) -> dict[str, str]:
@@ -62,7 +65,8 @@ def figures(found: Findings) -> tuple[Figure, ...]:
     """The figures for which there are numbers."""
     named = styles(found)
     drawn = [_measured(found, curve, name, named) for curve, name in MEASURED.items()]
-    return tuple(figure for figure in (*drawn, _losses(found.arms, named)) if figure)
+    drawn += [_losses(found.arms, named), _calibrations(found.arms, named)]
+    return tuple(figure for figure in drawn if figure)
 
 
 def _measured(found: Findings, curve: str, name: str, named: Mapping[str, str]) -> Figure | None:
@@ -110,6 +114,25 @@ def _losses(arms: Sequence[Arm], named: Mapping[str, str]) -> Figure | None:
     apart = "Each arm minimises its own divergence, on a scale of its own: do not compare heights."
     note = apart if len(panels) > 1 else "What the optimiser saw, on training text."
     return Figure("Training loss", note, panels, small=True) if panels else None
+
+
+def _calibrations(arms: Sequence[Arm], named: Mapping[str, str]) -> Figure | None:
+    """A reliability diagram of every arm, over all its seeds."""
+    known = {arm.name: arm.calibration for arm in arms if arm.calibration and arm.calibration.filled}
+    panels = [
+        Panel(
+            f"{name}: {calibration_told(found)}",
+            reliability_chart(found, named[name], title=f"Calibration of {name}"),
+        )
+        for name, found in known.items()
+    ]
+    note = (
+        "How sure the student was of its likeliest token, and how often that was the one in the text. On the "
+        "straight line it is as right as it is sure; below it, too sure. A larger dot stands for more tokens."
+    )
+    header, cells = ("confidence", *known), "share that was right (tokens)"
+    rows = calibration_rows(list(known.values()))
+    return Figure("Calibration", note, tuple(panels), header, rows, True, cells) if panels else None
 
 
 def _lines(arms: Sequence[Arm], curve: str, named: Mapping[str, str]) -> list[Line]:

@@ -114,6 +114,24 @@ class Curve(Stored):
         return tuple(sorted((float(step), value) for step, value in pairs if value is not None))
 
 
+class Calibration(Stored):
+    """How sure a student was of its likeliest tokens, and how often it was right.
+
+    Attributes:
+        error: expected calibration error, from 0 to 1.
+        bins: by bins of equal width from 0 to 1: cases, summed confidence, right ones.
+    """
+
+    error: Number = None
+    bins: tuple[tuple[Number, Number, Number], ...] = ()
+
+    @property
+    def filled(self) -> tuple[tuple[float, float, float], ...]:
+        """Confidence, accuracy and cases of the bins that have some."""
+        known = [bin_ for bin_ in self.bins if None not in bin_ and bin_[0]]
+        return tuple((sure / n, right / n, n) for n, sure, right in known)  # type: ignore[operator]
+
+
 class Arm(Stored):
     """One way of training (or of not training) the student, over its seeds."""
 
@@ -122,6 +140,7 @@ class Arm(Stored):
     seeds: tuple[int, ...] = ()
     numbers: dict[str, tuple[Number, ...]] = {}
     curves: tuple[Curve, ...] = ()
+    calibration: Calibration | None = None
 
     def finite(self, metric: str) -> list[float]:
         """The values of a metric over seeds, less those that are no numbers."""

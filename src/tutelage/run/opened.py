@@ -15,7 +15,7 @@ from tutelage.distribution import Distribution
 from tutelage.divergences import TABLE as DIVERGENCES
 from tutelage.errors import NotShared
 from tutelage.estimators import TABLE as ESTIMATORS
-from tutelage.evaluation.compare import too_long
+from tutelage.evaluation.lengths import too_long
 from tutelage.interfaces import Batch, Constraint, Machine, Teacher, Writers
 from tutelage.models import (
     LanguageModel,

@@ -7,9 +7,11 @@ import json
 import math
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from tutelage.distribution import Distribution
+from tutelage.evaluation.calibration import ece
 from tutelage.evaluation.held_out import measured_positions
 from tutelage.evaluation.intervals import over_seeds, spread, t95
 from tutelage.interfaces import Machine
@@ -136,7 +138,13 @@ def _arm(name: str, what: str, measured: dict[int, Any], curves: list[dict[str, 
     numbers = {
         key: [measured[seed]["numbers"][key] for seed in seeds] for key in names if key != "teacher_nats"
     }
-    return {"name": name, "what": what, "seeds": seeds, "numbers": numbers, "curves": curves}
+    arm = {"name": name, "what": what, "seeds": seeds, "numbers": numbers, "curves": curves}
+    # A run that went on after an older version has seeds that were measured without it.
+    bins = [one["calibration"] for one in measured.values() if "calibration" in one]
+    if len(bins) == len(measured) and measured[seeds[0]]["tokens"]:
+        whole = torch.tensor(bins, dtype=torch.float64).sum(0)
+        arm["calibration"] = {"error": ece(whole), "bins": whole.tolist()}
+    return arm
 
 
 def _curve(job: Job) -> dict[str, Any]:

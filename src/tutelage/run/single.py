@@ -163,7 +163,12 @@ class Probe:
 
 
 def _measured(found: HeldOut) -> dict[str, Any]:
-    return {"numbers": found.means(), "rows": len(found.tokens), "tokens": int(found.tokens.sum())}
+    return {
+        "numbers": found.means(),
+        "rows": len(found.tokens),
+        "tokens": int(found.tokens.sum()),
+        "calibration": found.bins.sum(0).tolist(),
+    }
 
 
 def _tracker(recipe: Recipe, accelerator: Accelerator, job: Job) -> Any:
