@@ -54,6 +54,9 @@ def test_how_the_text_looked_is_in_the_metrics(own: Path, tmp_path: Path) -> Non
     told = [line for line in lines(tmp_path / "own") if "loss_nats" in line]
     assert all(0 < line["own_length"] <= 12 for line in told)
     assert all(0 <= line[name] <= 1 for line in told for name in ("own_truncated", "own_repeated"))
+    shared = [line["eval_own_overlap"] for line in lines(tmp_path / "own") if "eval_own_overlap" in line]
+    assert len(shared) == 2
+    assert all(0 <= share <= 1 for share in shared)
     trained(own, tmp_path / "none", "samples.on_policy=0.0")
     assert not any("own_length" in line for line in lines(tmp_path / "none"))
 

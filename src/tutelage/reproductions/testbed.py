@@ -55,7 +55,7 @@ class Pace:
         return wanted if self.most_steps is None else min(wanted, self.most_steps)
 
 
-WHOLE, SMOKE = Pace(), Pace(rows=400, measured=80, teacher_steps=20, most_steps=20)
+WHOLE, SMOKE = Pace(), Pace(rows=200, measured=40, teacher_steps=8, most_steps=8)
 
 
 @dataclass(frozen=True)

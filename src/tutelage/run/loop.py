@@ -26,7 +26,7 @@ from tutelage.run.checkpoint import (
 )
 from tutelage.run.learner import Learner
 from tutelage.run.metrics import Metrics
-from tutelage.run.watch import Watch
+from tutelage.run.watch import Watch, overlap
 from tutelage.seeds import drawing_from
 
 Probe = Callable[[], Mapping[str, float]]
@@ -99,7 +99,7 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
         metrics.step(done, float(total), rate(step), float(norm), counted["all"], noted(words))
         watch.step(done)
         if done % training.eval_steps == 0 or done == words.steps:
-            metrics.evaluation(done, probe())
+            metrics.evaluation(done, {**probe(), **overlap(learner, words.teacher, batches)})
         if done % training.save_steps == 0 or done == words.steps:
             _save(words, folder, optimizer, metrics, watch, done, accelerator)
     return begun

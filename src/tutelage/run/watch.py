@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from tutelage.errors import TutelageError
+from tutelage.evaluation.overlap import top_overlap
+from tutelage.interfaces import Batch, Teacher
+from tutelage.run.learner import Learner, meet
 from tutelage.run.metrics import Metrics
 from tutelage.samples.health import collapsed
+
+ROWS, POSITIONS = 4, 256
+"""Of the student's own text, on which its likeliest tokens are compared with the teacher's."""
 
 STEPS = 8
 """Steps over which the health of the text is averaged: the first so many, and the last."""
@@ -65,6 +74,31 @@ class Watch:
             self._metrics.say(
                 f"warning: the student's own text has collapsed: {wrong} (step {step}); {ADVICE}"
             )
+
+
+def overlap(learner: Learner, teacher: Teacher | None, batches: Sequence[Batch]) -> dict[str, float]:
+    """``eval_own_overlap``: share of the ten likeliest tokens that both have, on the student's own text.
+
+    Args:
+        learner: the student as it is now.
+        teacher: None, or one of which only drawn tokens are known, gives nothing.
+        batches: the micro-batches of the last step; a few of the student's own rows are looked at.
+    """
+    for batch in batches:
+        own = [number for number, writer in enumerate(batch.writers) if writer == "student"][:ROWS]
+        if teacher is None or not own:
+            continue
+        rows = batch.rows(torch.tensor(own)).to(learner.model.device)
+        training = learner.training
+        learner.eval()
+        with torch.no_grad():
+            told, said = meet(teacher(rows), learner.shared), learner.rows(rows)
+            learner.train(training)
+            if told.needs is not None or not said.positions:
+                return {}
+            log_q = said.log_probs(slice(0, POSITIONS))
+            return {"eval_own_overlap": top_overlap(log_q, told.log_probs(slice(0, POSITIONS), log_q))}
+    return {}
 
 
 def _mean(told: Any) -> dict[str, float]:
