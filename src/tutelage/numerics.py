@@ -8,6 +8,11 @@ import math
 import torch
 from torch import Tensor
 
+from tutelage.compiled import kernel
+
+BLOCK = 64
+"""Tokens that a GPU adds up while it has them in its registers."""
+
 LOG2E = 1 / math.log(2)
 
 LOWEST = -1e30
@@ -100,6 +105,9 @@ class RunningNormaliser:
 
     def add(self, tile: Tensor, scratch: Tensor | None = None) -> None:
         """Take in a tile ``[v, n]`` of unnormalised logs; ``scratch`` is overwritten if given."""
+        if tile.device.type == "cuda":
+            self._highest, self._sum = kernel(_taken_in, self._factor)(tile, self._highest, self._sum)
+            return
         highest = torch.maximum(self._highest, tile.amax(0) * self._factor)
         powers = torch.add(-highest, tile, alpha=self._factor, out=scratch).exp2_()
         self._sum = self._sum * torch.exp2(self._highest - highest) + powers.sum(0)
@@ -109,6 +117,21 @@ class RunningNormaliser:
         """The normaliser ``[n]`` of everything taken in so far; ``-inf`` where all was "never"."""
         highest = self._highest.double() * (self._scale / self._factor)
         return (highest + self._sum.double().log()).to(self._sum.dtype)
+
+
+def _taken_in(tile: Tensor, highest: Tensor, total: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """`RunningNormaliser.add` block by block, so that a kernel reads the tile once."""
+    parts = blocks(tile)
+    tops = (parts.amax(1) * factor).clamp(min=LOWEST)
+    sums = torch.exp2(parts * factor - tops[:, None]).sum(1)
+    top = torch.maximum(highest, tops.amax(0))
+    return top, total * torch.exp2(highest - top) + (sums * torch.exp2(tops - top)).sum(0)
+
+
+def blocks(tile: Tensor) -> Tensor:
+    """A tile ``[v, n]`` as ``[m, b, n]``: blocks of 64 tokens, or a single one where that does not go."""
+    v, n = tile.shape
+    return tile.view(v // BLOCK, BLOCK, n) if v % BLOCK == 0 else tile[None]
 
 
 def largest(tile: Tensor, k: int) -> tuple[Tensor, Tensor]:
