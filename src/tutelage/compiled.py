@@ -74,7 +74,14 @@ class Kernel:
     def _make(self) -> Callable[..., Any]:
         if next(_MADE) >= MOST:
             raise RuntimeError(f"{MOST} kernels were compiled before")
-        return torch.compile(_own(self.plain, self.name), dynamic=True, fullgraph=True)
+        return torch.compile(_own(self.plain, self.name), dynamic=True, fullgraph=True, options=_options())
+
+
+@functools.cache
+def _options() -> dict[str, Any]:
+    """That no intermediate result is written to memory because many things are made of it."""
+    known = torch._inductor.list_options()
+    return {name: 2**20 for name in ("realize_opcount_threshold", "realize_reads_threshold") if name in known}
 
 
 @functools.lru_cache(maxsize=4 * MOST)

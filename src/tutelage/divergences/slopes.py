@@ -110,13 +110,15 @@ class Slopes:
     added: list[Entries] = field(default_factory=list)
     spent: bool = False
 
-    def walked(self, logits: Tensor, scratch: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    def walked(
+        self, logits: Tensor, scratch: Tensor | None, dtype: torch.dtype
+    ) -> Iterator[tuple[slice, Tensor]]:
         """The gradient by slices of the vocabulary.
 
         Args:
             logits: ``[V, n]``, or their exponentials if `spent`.
             scratch: ``[v, n]``, as large as the largest slice; what is given lies there until the next
-                slice is asked for, and may be written over.
+                slice is asked for, and may be written over. None where slopes are computed again.
             dtype: in which it is wanted, if it can be had at no cost; else it comes in that of the tile.
         """
         plain, slices = self._merged(), list(self.sizes.slices(len(logits)))
@@ -124,6 +126,7 @@ class Slopes:
             (multiple,) = self.multiples
             for tokens in slices:
                 assert self.dense is not None
+                assert scratch is not None
                 out = scratch[: tokens.stop - tokens.start]
                 yield tokens, torch.addcmul(self.dense[tokens], logits[tokens], multiple.coefficient, out=out)
             return
@@ -132,41 +135,43 @@ class Slopes:
         cut |= {id(m.instead): m.instead.edges(slices) for m in replaced if m.instead is not None}
         dtype = logits.dtype if cut else dtype
         for number, tokens in enumerate(slices):
-            part, out = logits[tokens], scratch[: tokens.stop - tokens.start]
-            dense = None if self.dense is None else self.dense[tokens]
-            if self.sizes.twice:
-                total = self._at_once(part, dense, tokens, plain, dtype)
-            else:
-                total = assemble(dense, part, plain, out)
+            part = logits[tokens]
+            total = self._made(part, tokens, plain, None if scratch is None else scratch[: len(part)], dtype)
             for m in replaced:
                 assert m.instead is not None
-                other = assemble(None, part, [(m.scale, m.normaliser, m.coefficient)], torch.empty_like(out))
+                lone = [(m.scale, m.normaliser, m.coefficient)]
+                other = Slopes(self.sizes)._made(part, tokens, lone, torch.empty_like(part), dtype)
+                assert other is not None
                 where, values = _within(m.instead, cut[id(m.instead)], number, tokens)
                 other[where] = values
-                total.add_(other)
+                total = other if total is None else total.add_(other)
+            assert total is not None
             for entries in self.added:
                 where, values = _within(entries, cut[id(entries)], number, tokens)
                 total.index_put_(where, values, accumulate=True)
             yield tokens, total
 
-    def _at_once(
+    def _made(
         self,
         logits: Tensor,
-        dense: Tensor | None,
         tokens: slice,
         plain: list[tuple[float, Tensor, Tensor]],
+        scratch: Tensor | None,
         dtype: torch.dtype,
-    ) -> Tensor:
+    ) -> Tensor | None:
+        """Everything but single entries, of one slice; None where that is nothing."""
+        dense = None if self.dense is None else self.dense[tokens]
+        if not self.sizes.twice:
+            assert scratch is not None
+            return assemble(dense, logits, plain, scratch)
+        if not plain:
+            return dense
         again = self.again
         if again is not None:
             # The multiple that belongs to it first: its exponentials are those that the slopes are made of.
             plain = sorted(plain, key=lambda part: part[1] is not again.own.normaliser)
-        return kernel(
-            gradient,
-            tuple(scale for scale, _, _ in plain),
-            () if again is None else again.terms,
-            dtype,
-        )(
+        terms = () if again is None else again.terms
+        return kernel(gradient, tuple(scale for scale, _, _ in plain), terms, dtype)(
             logits,
             dense,
             None if again is None else again.told[tokens],

@@ -151,16 +151,20 @@ class Walk:
         """Evaluate all terms at some positions and add up their gradients."""
         self.workspace.reset()
         asked = len(rows)
+        if asked == 0:
+            return
         rows = self.sizes.align(rows)
         opened = self.student.open(rows, self.workspace)
         logits = self.workspace.take(self.student.vocab_size, len(rows))
-        self.scratch = self.workspace.take(min(self.sizes.tokens, len(logits)), len(rows))
+        self.scratch = None
+        if not self.sizes.twice:
+            self.scratch = self.workspace.take(min(self.sizes.tokens, len(logits)), len(rows))
         normaliser = self._fill(opened, logits)
         slopes = Slopes(self.sizes)
         for group in self.groups:
             weights = torch.stack([term.weights[rows].to(logits.dtype) for _, term in group])
             weights[:, asked:] = 0
-            if not bool((weights != 0).any()):
+            if len(self.groups) > 1 and not bool((weights != 0).any()):
                 continue
             chunk = Chunk(group, logits, normaliser, weights, None if self.single else weights)
             first = group[0][1]
@@ -327,7 +331,7 @@ class Walk:
         running = RunningNormaliser(opened.n, tile)
         for tokens in self.sizes.slices(opened.vocab_size):
             opened.fill(tokens, tile[tokens])
-            running.add(tile[tokens], self.scratch[: tokens.stop - tokens.start])
+            running.add(tile[tokens], None if self.scratch is None else self.scratch[: len(tile[tokens])])
         return running.value()
 
     def _normaliser(self, tile: Tensor, scale: float, without: Entries | None = None) -> Tensor:
@@ -337,7 +341,7 @@ class Walk:
             tile[without.where] = -torch.inf
         running = RunningNormaliser(tile.shape[1], tile, scale)
         for tokens in self.sizes.slices(len(tile)):
-            running.add(tile[tokens], self.scratch[: tokens.stop - tokens.start])
+            running.add(tile[tokens], None if self.scratch is None else self.scratch[: len(tile[tokens])])
         if without is not None and values is not None:
             tile[without.where] = values
         return running.value()
