@@ -62,7 +62,6 @@ def peak_mib(run: Callable[[], None], size: Size) -> float | None:
     if size.device == "cpu" or clear is None:
         return None
     clear()
-    gc.collect()
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -95,18 +94,20 @@ def measured(size: Size, contestants: Mapping[str, Contestant], repeats: int) ->
             runs[name] = run
         except torch.OutOfMemoryError:
             print(f"{name}: does not fit", flush=True)
+            _give_back(size)
         cleared(runs)
-        _give_back(size)
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _, (name, run) in itertools.product(range(repeats), runs.items()):
-        with as_named(name):
-            times[name].append(seconds_of(run, size.device))
-        cleared({name: run})
+    for turn in range(repeats):
+        names = list(runs)
+        # Another one begins each turn: what comes after something large finds its memory scattered.
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            with as_named(name):
+                times[name].append(seconds_of(runs[name], size.device))
+            cleared({name: runs[name]})
     peaks = {}
     for name, run in runs.items():
         with as_named(name):
             peaks[name] = peak_mib(run, size)
-        _give_back(size)
     seconds = medians(times)
     limit = limits(seconds)
     ratio = {name: value / limit[needed(name.removeprefix(EAGER))] for name, value in seconds.items()}
@@ -122,7 +123,6 @@ def measured(size: Size, contestants: Mapping[str, Contestant], repeats: int) ->
 
 
 def _give_back(size: Size) -> None:
-    gc.collect()
     if size.device != "cpu":
         torch.cuda.empty_cache()
 
@@ -132,6 +132,8 @@ def forget() -> None:
     for cache in (inputs, dense, top_k):
         cache.cache_clear()
     gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def chosen(size: Size, asked: argparse.Namespace) -> dict[str, Contestant]:
@@ -263,7 +265,7 @@ def main() -> None:
             results["memory"] += [grown(size, name) for name in asked.dense_way]
     else:
         del results["memory"]
-    for dtype, rows, vocab, width in itertools.product(asked.dtypes, asked.rows, asked.vocab, asked.widths):
+    for rows, dtype, vocab, width in itertools.product(asked.rows, asked.dtypes, asked.vocab, asked.widths):
         if time.monotonic() - began > asked.seconds:
             print(f"left out: {dtype}, {rows} rows, {vocab} tokens, width {width}", flush=True)
             continue

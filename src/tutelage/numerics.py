@@ -121,17 +121,27 @@ class RunningNormaliser:
 
 def _taken_in(tile: Tensor, highest: Tensor, total: Tensor, factor: float) -> tuple[Tensor, Tensor]:
     """`RunningNormaliser.add` block by block, so that a kernel reads the tile once."""
-    parts = blocks(tile)
-    tops = (parts.amax(1) * factor).clamp(min=LOWEST)
-    sums = torch.exp2(parts * factor - tops[:, None]).sum(1)
-    top = torch.maximum(highest, tops.amax(0))
-    return top, total * torch.exp2(highest - top) + (sums * torch.exp2(tops - top)).sum(0)
+    for part in blocks(tile):
+        tops = (part.amax(1) * factor).clamp(min=LOWEST)
+        sums = torch.exp2(part * factor - tops[:, None]).sum(1)
+        top = torch.maximum(highest, tops.amax(0))
+        total = total * torch.exp2(highest - top) + (sums * torch.exp2(tops - top)).sum(0)
+        highest = top
+    return highest, total
 
 
-def blocks(tile: Tensor) -> Tensor:
-    """A tile ``[v, n]`` as ``[m, b, n]``: blocks of 64 tokens, or a single one where that does not go."""
+def sum_of_blocks(tile: Tensor) -> Tensor:
+    """The sum ``[n]`` of a tile ``[v, n]``, block by block."""
+    first, *others = (part.sum(1).sum(0) for part in blocks(tile))
+    return first + others[0] if others else first
+
+
+def blocks(tile: Tensor) -> list[Tensor]:
+    """A tile ``[v, n]`` as ``[m, b, n]``, blocks of 64 tokens, and what is left over as a single block."""
     v, n = tile.shape
-    return tile.view(v // BLOCK, BLOCK, n) if v % BLOCK == 0 else tile[None]
+    whole = v // BLOCK * BLOCK
+    parts = [tile[:whole].view(v // BLOCK, BLOCK, n)] if whole else []
+    return parts if whole == v else [*parts, tile[whole:][None]]
 
 
 def largest(tile: Tensor, k: int) -> tuple[Tensor, Tensor]:

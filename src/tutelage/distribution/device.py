@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tutelage.numerics import BLOCK
-
 
 @dataclass(frozen=True)
 class Sizes:
@@ -24,7 +22,6 @@ class Sizes:
         part: elements of a tile that a divergence sees at a time.
         tile_bytes: target size of one tile over the whole vocabulary; two of them exist at a time.
         most_rows: positions of a chunk at most.
-        block: tokens of a slice are a multiple of it, except in a short last one.
         aligned: positions of a tile are a multiple of it; some may be there for that alone.
         twice: whether slopes are computed a second time where they are needed, in one kernel with all that
             is made of them, instead of being kept.
@@ -34,16 +31,13 @@ class Sizes:
     part: int = 2**18
     tile_bytes: int = 128 * 2**20
     most_rows: int = 1024
-    block: int = 1
     aligned: int = 1
     twice: bool = False
 
     def slices(self, vocab_size: int) -> Iterator[slice]:
         """The vocabulary cut into slices."""
-        whole = vocab_size // self.block * self.block
-        for begin, end in ((0, whole), (whole, vocab_size)):
-            for start in range(begin, end, self.tokens):
-                yield slice(start, min(start + self.tokens, end))
+        for start in range(0, vocab_size, self.tokens):
+            yield slice(start, min(start + self.tokens, vocab_size))
 
     def align(self, rows: Tensor) -> Tensor:
         """Indices ``[n]`` of positions; the first is repeated until their number is `aligned`."""
@@ -55,7 +49,7 @@ ON_CPU = Sizes()
 """A slice of a few hundred positions stays in a CPU's cache, and so does what a divergence makes of a part:
 small enough that the memory for it is used again instead of being asked for anew."""
 
-ON_GPU = Sizes(tokens=16384, part=2**62, tile_bytes=2**30, most_rows=8192, block=BLOCK, aligned=8, twice=True)
+ON_GPU = Sizes(tokens=32768, part=2**62, tile_bytes=2**30, most_rows=8192, aligned=8, twice=True)
 """A slice fills a GPU many times over; rows of eight numbers lie where its matrix units want them."""
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tutelage.interfaces import Divergence
-from tutelage.numerics import blocks, exp, exp_shifted
+from tutelage.numerics import exp, exp_shifted, sum_of_blocks
 
 Named = tuple[Divergence, tuple[tuple[str, Hashable], ...]]
 """A divergence and its options."""
@@ -82,9 +82,7 @@ def sums(
     log_p = told - log_p_norm
     q, p = exp(log_q), exp(log_p)
     pairs = [divergence.density(log_q, log_p, q, p, **dict(options)) for divergence, options in terms]
-    values, slopes = (
-        torch.stack([blocks(part).sum(1).sum(0) for part in of]) for of in zip(*pairs, strict=True)
-    )
+    values, slopes = (torch.stack([sum_of_blocks(part) for part in of]) for of in zip(*pairs, strict=True))
     return values, slopes
 
 
