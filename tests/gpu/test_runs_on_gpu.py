@@ -93,7 +93,7 @@ def single(folder: Path, **changes: Any) -> Path:
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
-    """The same steps, and the weights of a run that was left in peace."""
+    """The same steps, and to the bit the weights of a run that was left in peace (law 6)."""
     recipe = single(tmp_path)
     subprocess.run([*COMMAND, str(recipe)], env=environment(), check=True, capture_output=True)
     out = f"out={tmp_path / 'killed'}"
@@ -104,7 +104,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     for one, other in zip(whole, killed, strict=True):
         if "loss_nats" in one:
             assert one["loss_nats"] == pytest.approx(other["loss_nats"], rel=1e-3)
-    print("bit for bit:", same(weights(tmp_path / "whole"), weights(tmp_path / "killed")))
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
 
 def test_a_cache_is_built_verified_and_trained_from(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ from dataclasses import replace
 import pytest
 import torch
 from test_fused_laws import compared
+from torch import Tensor
 from torch.testing import assert_close
 
+from moved import moved
 from strategies import HEADS, KINDS, PARTIAL, TRAINABLE, Maker, choices, gradients, student
 from tutelage import compiled
-from tutelage.distribution import base
+from tutelage.distribution import base, hidden
 from tutelage.distribution.device import ON_CPU, ON_GPU
-from tutelage.divergences import TABLE, loss
+from tutelage.divergences import TABLE, loss, walk
 from tutelage.divergences.bodies import assemble, compare, gradient, sums
 from tutelage.divergences.fused import Against, evaluate
 from tutelage.numerics import RunningNormaliser, _taken_in
@@ -114,6 +116,38 @@ def test_a_normaliser_block_by_block_is_the_same(tokens: int) -> None:
         highest, total = _taken_in(tile, highest, total, running._factor)
         running.add(tile)
         assert_close((highest, total), (running._highest, running._sum), atol=1e-12, rtol=1e-12)
+
+
+def rounded_product(out: Tensor, a: Tensor, b: Tensor, *, keep: bool = True) -> None:
+    """What a GPU makes of bfloat16: exact products, added up in the type of ``out``."""
+    out.copy_(a.float() @ b.float() + (out.float() if keep else 0))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *PARTIAL])
+@pytest.mark.parametrize("name", ["forward_kl", "jensen_shannon", "skew_forward_kl", "cross_entropy"])
+def test_bfloat16_on_every_way_through_the_walk(
+    kind: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's types, with its products made on a CPU: half a percent off float64 on the same numbers."""
+    monkeypatch.setattr(base, "multiplies_bfloat16", lambda device: True)
+    for module in (hidden, walk):
+        monkeypatch.setattr(module, "add_product", rounded_product)
+    m = Maker(6, 200, 2)
+    made = (KINDS | PARTIAL)[kind](m)
+    if made.needs is not None and made.needs not in TABLE[name].laws:
+        return
+    learner = moved(student(m, "bias, scale and softcap" if name == "forward_kl" else "bias"), torch.bfloat16)
+    found = [learner, moved(learner, torch.float64)]
+    told = [moved(made, torch.bfloat16), moved(moved(made, torch.bfloat16), torch.float64)]
+    sides = []
+    for one, teacher in zip(found, told, strict=True):
+        weights = torch.tensor([0.0, 1, 2, 1, 0.5, 0.1], dtype=torch.float64)
+        total, (values,) = evaluate(one, [Against(TABLE.load(name), teacher, weights)], chunk_rows=4)
+        if not values.isfinite().all():
+            return
+        sides.append([total.detach().double(), *(g.double() for g in gradients(total, one))])
+    for one, other in zip(*sides, strict=True):
+        assert (one - other).norm() <= 0.01 * other.norm() + 1e-5
 
 
 class Broken(torch.nn.Module):

@@ -49,7 +49,7 @@ ON_CPU = Sizes()
 """A slice of a few hundred positions stays in a CPU's cache, and so does what a divergence makes of a part:
 small enough that the memory for it is used again instead of being asked for anew."""
 
-ON_GPU = Sizes(tokens=32768, part=2**62, tile_bytes=2**30, most_rows=8192, aligned=8, twice=True)
+ON_GPU = Sizes(tokens=16384, part=2**62, tile_bytes=2**30, most_rows=8192, aligned=8, twice=True)
 """A slice fills a GPU many times over; rows of eight numbers lie where its matrix units want them."""
 
 

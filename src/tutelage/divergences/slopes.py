@@ -133,6 +133,7 @@ class Slopes:
         replaced = [m for m in self.multiples if m.instead is not None]
         cut = {id(e): e.edges(slices) for e in self.added}
         cut |= {id(m.instead): m.instead.edges(slices) for m in replaced if m.instead is not None}
+        dtype = logits.dtype if cut else dtype
         for number, tokens in enumerate(slices):
             part = logits[tokens]
             total = self._made(part, tokens, plain, None if scratch is None else scratch[: len(part)], dtype)
