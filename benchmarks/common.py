@@ -219,7 +219,9 @@ def compiling_apart() -> Any:
         yield
 
 
-def document(benchmark: str, results: Any, libraries: Iterable[str] = ()) -> dict[str, Any]:
+def document(
+    benchmark: str, results: Any, libraries: Iterable[str] = (), device: str = "cpu"
+) -> dict[str, Any]:
     """Results with what they were measured on, as they are written to a file."""
     from tutelage.run import provenance
 
@@ -228,7 +230,7 @@ def document(benchmark: str, results: Any, libraries: Iterable[str] = ()) -> dic
         "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_told(sys.argv[1:])]),
         "commit": provenance.commit(),
         "when": provenance.now(),
-        "machine": provenance.machine("cpu"),
+        "machine": provenance.machine(device),
         "versions": provenance.versions() | _versions(libraries),
         "results": results,
     }

@@ -13,8 +13,8 @@ from tutelage.distribution import Dense, Distribution, Hidden, gold, kept
 from tutelage.divergences import TABLE, loss
 from tutelage.divergences.plain import plain_loss
 
-SLICE_TOKENS, CHUNK_ROWS = 1024, 256
-"""Of the matrix products alone, in their two forms."""
+PIECES = {"cpu": (1024, 256), "cuda": (16384, 4096)}
+"""Tokens of a slice and rows of a chunk of the matrix products alone, in their two forms."""
 
 SPREAD = 2.0
 """Standard deviation of the logits: about that of a trained model's at one position."""
@@ -27,6 +27,13 @@ class Size:
     rows: int
     vocab: int
     width: int
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Device and type of all tensors."""
+        return {"device": self.device, "dtype": getattr(torch, self.dtype)}
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,8 @@ def inputs(size: Size) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The student's hidden states and output layer, with gradients wanted, and the teacher's."""
     torch.manual_seed(0)
     scale = SPREAD / size.width**0.5
-    hidden, told = (torch.randn(size.rows, size.width) for _ in range(2))
-    weight, theirs = (torch.randn(size.vocab, size.width) * scale for _ in range(2))
+    hidden, told = (torch.randn(size.rows, size.width, **size.where) for _ in range(2))
+    weight, theirs = (torch.randn(size.vocab, size.width, **size.where) * scale for _ in range(2))
     return hidden.requires_grad_(), weight.requires_grad_(), told, theirs
 
 
@@ -81,7 +88,7 @@ def teacher(of: Contestant) -> Distribution:
         return top_k(of.size, of.k)
     if of.kind == "gold":
         written = torch.randint(of.size.vocab, (of.size.rows,), generator=torch.Generator().manual_seed(1))
-        return gold(written, of.size.vocab, told)
+        return gold(written.to(told.device), of.size.vocab, told)
     return Hidden(told, theirs)
 
 
@@ -113,6 +120,8 @@ def make(of: Contestant) -> Any:
         return Products(of.size, by_vocabulary=of.option == "by vocabulary", teacher=of.teacher)
     if of.kind == "plain":
         named, told = TABLE.load(of.option), teacher(of)
+        if of.size.device != "cpu":
+            return Trained(of.size, lambda h, w, *theirs: dense_loss(h, w, *theirs, named))
         return Trained(of.size, lambda h, w, *_: plain_loss(Hidden(h, w), told, named).mean())
     if of.kind in ("hidden", "dense", "top_k", "gold"):
         told = teacher(of)
@@ -120,6 +129,14 @@ def make(of: Contestant) -> Any:
     from peers import PEERS
 
     return Trained(of.size, PEERS[of.kind].loss(of.option))
+
+
+def dense_loss(hidden: Tensor, weight: Tensor, told: Tensor, theirs: Tensor, named: Any) -> Tensor:
+    """The usual dense way of a GPU: products in the type of the tensors, log-probabilities in float32."""
+    student = (hidden @ weight.T).float().log_softmax(-1)
+    with torch.no_grad():
+        teacher = (told @ theirs.T).float().log_softmax(-1)
+    return named(student, teacher).mean()
 
 
 class Products:
@@ -140,8 +157,11 @@ class Products:
         self._hidden, self._weight = hidden.detach(), weight.detach()
         self._by_vocabulary, self._teacher = by_vocabulary, teacher
         self._grad_hidden, self._grad_weight = torch.zeros_like(hidden), torch.zeros_like(weight)
-        tile = (SLICE_TOKENS, size.rows) if by_vocabulary else (CHUNK_ROWS, size.vocab)
-        self._logits, self._others = torch.empty(tile), torch.empty(tile if teacher else (0,))
+        self._tokens, self._rows = PIECES[size.device]
+        tile = (self._tokens, size.rows) if by_vocabulary else (self._rows, size.vocab)
+        self._logits, self._others = (
+            torch.empty(shape, **size.where) for shape in (tile, tile if teacher else (0,))
+        )
 
     def __call__(self) -> None:
         """One run."""
@@ -149,27 +169,27 @@ class Products:
             (self._slices if self._by_vocabulary else self._chunks)()
 
     def _slices(self) -> None:
-        for start in range(0, len(self._weight), SLICE_TOKENS):
-            weight = self._weight[start : start + SLICE_TOKENS]
+        for start in range(0, len(self._weight), self._tokens):
+            weight = self._weight[start : start + self._tokens]
             logits = self._logits[: len(weight)]
             torch.mm(weight, self._hidden.T, out=logits)
             if self._teacher:
                 torch.mm(
-                    self._theirs[start : start + SLICE_TOKENS],
+                    self._theirs[start : start + self._tokens],
                     self._told.T,
                     out=self._others[: len(weight)],
                 )
             self._grad_hidden.addmm_(logits.T, weight)
-            torch.mm(logits, self._hidden, out=self._grad_weight[start : start + SLICE_TOKENS])
+            torch.mm(logits, self._hidden, out=self._grad_weight[start : start + self._tokens])
 
     def _chunks(self) -> None:
-        for start in range(0, len(self._hidden), CHUNK_ROWS):
-            hidden = self._hidden[start : start + CHUNK_ROWS]
+        for start in range(0, len(self._hidden), self._rows):
+            hidden = self._hidden[start : start + self._rows]
             logits = self._logits[: len(hidden)]
             torch.mm(hidden, self._weight.T, out=logits)
             if self._teacher:
                 torch.mm(
-                    self._told[start : start + CHUNK_ROWS], self._theirs.T, out=self._others[: len(hidden)]
+                    self._told[start : start + self._rows], self._theirs.T, out=self._others[: len(hidden)]
                 )
-            torch.mm(logits, self._weight, out=self._grad_hidden[start : start + CHUNK_ROWS])
+            torch.mm(logits, self._weight, out=self._grad_hidden[start : start + self._rows])
             self._grad_weight.addmm_(logits.T, hidden)

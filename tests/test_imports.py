@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "tutelage"
 
 FAMILIES = ("teachers", "samples", "estimators", "constraints", "plans")
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "citations", "shapes", "seeds", "objective"),
+    ("errors", "citations", "compiled", "shapes", "seeds", "objective"),
     ("files", "numerics", "registry", "schedules"),
     ("interfaces",),
     ("distribution", "text", "privacy"),

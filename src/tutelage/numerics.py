@@ -8,6 +8,11 @@ import math
 import torch
 from torch import Tensor
 
+from tutelage.compiled import kernel
+
+BLOCK = 64
+"""Tokens that a GPU adds up while it has them in its registers."""
+
 LOG2E = 1 / math.log(2)
 
 LOWEST = -1e30
@@ -100,6 +105,9 @@ class RunningNormaliser:
 
     def add(self, tile: Tensor, scratch: Tensor | None = None) -> None:
         """Take in a tile ``[v, n]`` of unnormalised logs; ``scratch`` is overwritten if given."""
+        if tile.device.type == "cuda":
+            self._highest, self._sum = kernel(_taken_in, self._factor)(tile, self._highest, self._sum)
+            return
         highest = torch.maximum(self._highest, tile.amax(0) * self._factor)
         powers = torch.add(-highest, tile, alpha=self._factor, out=scratch).exp2_()
         self._sum = self._sum * torch.exp2(self._highest - highest) + powers.sum(0)
@@ -109,6 +117,31 @@ class RunningNormaliser:
         """The normaliser ``[n]`` of everything taken in so far; ``-inf`` where all was "never"."""
         highest = self._highest.double() * (self._scale / self._factor)
         return (highest + self._sum.double().log()).to(self._sum.dtype)
+
+
+def _taken_in(tile: Tensor, highest: Tensor, total: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """`RunningNormaliser.add` block by block, so that a kernel reads the tile once."""
+    for part in blocks(tile):
+        tops = (part.amax(1) * factor).clamp(min=LOWEST)
+        sums = torch.exp2(part * factor - tops[:, None]).sum(1)
+        top = torch.maximum(highest, tops.amax(0))
+        total = total * torch.exp2(highest - top) + (sums * torch.exp2(tops - top)).sum(0)
+        highest = top
+    return highest, total
+
+
+def sum_of_blocks(tile: Tensor) -> Tensor:
+    """The sum ``[n]`` of a tile ``[v, n]``, block by block."""
+    first, *others = (part.sum(1).sum(0) for part in blocks(tile))
+    return first + others[0] if others else first
+
+
+def blocks(tile: Tensor) -> list[Tensor]:
+    """A tile ``[v, n]`` as ``[m, b, n]``, blocks of 64 tokens, and what is left over as a single block."""
+    v, n = tile.shape
+    whole = v // BLOCK * BLOCK
+    parts = [tile[:whole].view(v // BLOCK, BLOCK, n)] if whole else []
+    return parts if whole == v else [*parts, tile[whole:][None]]
 
 
 def largest(tile: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,8 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 TINY = {
     "fused": "--rows 64 --vocab 500 --widths 32 --repeats 1 --divergences forward_kl --dense-way forward_kl",
+    "fused_gpu": "--device cpu --rows 64 --vocab 500 --widths 32 --repeats 1 --divergences forward_kl "
+    "--dense-way forward_kl --dtypes float32",
     "train": "--settings demo --no-trl --steps 3 --warm 1 --rows 2 --repeats 1",
     "cache": "--settings demo --steps 3 --warm 1 --rows 2 --text-rows 8 --repeats 1",
     "serve": "--kinds hidden completions --clients 2 --seconds 1 --bad 2 --repeats 1",

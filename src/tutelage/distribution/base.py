@@ -16,11 +16,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from tutelage.distribution.device import multiplies_bfloat16, sizes
 from tutelage.errors import TutelageError
 from tutelage.numerics import RunningNormaliser
-
-SLICE = 1024
-"""Tokens in one tile: with a few hundred positions it stays in a CPU's cache."""
 
 _IDLE = threading.local()
 """Tiles that nobody uses at the moment, by type."""
@@ -40,12 +38,6 @@ Chunk = slice | Tensor
 """Positions to open: a slice of them, or their indices ``[n]``."""
 
 
-def slices(vocab_size: int, step: int = SLICE) -> Iterator[slice]:
-    """The vocabulary cut into tiles of at most ``step`` tokens."""
-    for start in range(0, vocab_size, step):
-        yield slice(start, min(start + step, vocab_size))
-
-
 class Workspace:
     """Tiles that are allocated once and used again for every chunk.
 
@@ -54,22 +46,30 @@ class Workspace:
 
     Args:
         like: gives device and floating-point type of all tiles.
+
+    Attributes:
+        sizes: how work is cut on the device.
+        autocast: whether products are made of bfloat16 where the device is quick at that.
     """
 
     def __init__(self, like: Tensor) -> None:
         self.dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
         self.device = like.device
+        self.sizes = sizes(like.device)
+        self.autocast = False
+        self._cast: dict[int, tuple[Tensor, Tensor]] = {}
         self._buffers: list[Tensor] = []
         self._next = 0
 
     @classmethod
     @contextmanager
-    def lent(cls, like: Tensor) -> Iterator[Workspace]:
+    def lent(cls, like: Tensor, *, autocast: bool = False) -> Iterator[Workspace]:
         """One whose tiles stay allocated afterwards, for whoever in this thread borrows the next one.
 
         On a CPU only: elsewhere torch keeps freed memory itself.
         """
         made = cls(like)
+        made.autocast = autocast
         if made.device.type != "cpu":
             yield made
             return
@@ -94,6 +94,22 @@ class Workspace:
     def empty(self, *shape: int) -> Tensor:
         """A new tensor of the workspace's type with anything in it."""
         return torch.empty(shape, dtype=self.dtype, device=self.device)
+
+    def factors(self, states: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Two matrices in the type in which they are multiplied; a weight that has another one may keep it.
+
+        That is the tile's type, except on a GPU: bfloat16 is multiplied as it is there, with nothing lost
+        since the products are added up in float32, and under autocast all is. A weight is cast once.
+        """
+        both = states.dtype == weight.dtype == torch.bfloat16
+        if self.dtype == torch.float32 and (both or self.autocast) and multiplies_bfloat16(self.device):
+            if weight.dtype != torch.bfloat16:
+                if id(weight) not in self._cast:
+                    # With the weight itself, so that its number is nobody else's meanwhile.
+                    self._cast[id(weight)] = weight.detach().to(torch.bfloat16), weight
+                weight = self._cast[id(weight)][0]
+            return states.detach().to(torch.bfloat16), weight.detach()
+        return states.detach().to(self.dtype), weight.detach()
 
     def mark(self) -> int:
         """How much has been taken, for `release`."""
@@ -130,7 +146,7 @@ class FullRows(ABC):
     def fill_all(self, out: Tensor) -> Tensor:
         """Fill ``out`` ``[V, n]`` slice by slice; returns the normaliser ``[n]`` gathered on the way."""
         normaliser = RunningNormaliser(self.n, out)
-        for tokens in slices(self.vocab_size):
+        for tokens in sizes(out.device).slices(self.vocab_size):
             self.fill(tokens, out[tokens])
             normaliser.add(out[tokens])
         return normaliser.value()
@@ -303,10 +319,10 @@ def coarse(rows: FullRows | BucketRows, ids: Tensor, workspace: Workspace) -> Te
     """Unnormalised logs of ``rows`` on the support ``ids`` ``[k, n]`` and the rest, ``[k + 1, n]``."""
     if isinstance(rows, BucketRows):
         return _coarse_buckets(rows, ids)
-    tile = workspace.take(SLICE, rows.n)
+    tile = workspace.take(min(workspace.sizes.tokens, rows.vocab_size), rows.n)
     kept = torch.full(ids.shape, -torch.inf, dtype=tile.dtype, device=tile.device)
     rest = RunningNormaliser(rows.n, tile)
-    for tokens in slices(rows.vocab_size):
+    for tokens in workspace.sizes.slices(rows.vocab_size):
         part = tile[: tokens.stop - tokens.start]
         rows.fill(tokens, part)
         inside = ((ids >= tokens.start) & (ids < tokens.stop)).nonzero(as_tuple=True)

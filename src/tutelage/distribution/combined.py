@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tutelage.distribution.base import (
-    SLICE,
     BucketRows,
     Chunk,
     Distribution,
@@ -23,7 +22,6 @@ from tutelage.distribution.base import (
     partial,
     same_shape,
     says_something,
-    slices,
 )
 from tutelage.numerics import RunningNormaliser
 
@@ -111,7 +109,8 @@ class CombinedRows(FullRows):
         self._of = of
         self._chunk = chunk
         self._members = members
-        self._tiles = [workspace.take(min(SLICE, self.vocab_size), self.n) for _ in members]
+        self._tiles = [workspace.take(min(workspace.sizes.tokens, self.vocab_size), self.n) for _ in members]
+        self._sizes = workspace.sizes
         self._normalisers: dict[int, Tensor] = {}
 
     def fill(self, tokens: slice, out: Tensor) -> None:
@@ -127,7 +126,7 @@ class CombinedRows(FullRows):
             # Not in the member's own tile, which is being combined right now.
             tile = self._tiles[member].new_empty(self._tiles[member].shape)
             running = RunningNormaliser(self.n, tile)
-            for tokens in slices(self.vocab_size):
+            for tokens in self._sizes.slices(self.vocab_size):
                 part = tile[: tokens.stop - tokens.start]
                 self._members[member].fill(tokens, part)
                 running.add(part)
@@ -139,6 +138,6 @@ def _normalised(rows: FullRows, workspace: Workspace) -> FilledRows:
     # Kept whole for the chunk: filling it twice would cost the matrix product twice.
     tile = workspace.take(rows.vocab_size, rows.n)
     normaliser = says_something(rows.fill_all(tile))
-    for tokens in slices(rows.vocab_size):
+    for tokens in workspace.sizes.slices(rows.vocab_size):
         tile[tokens] -= normaliser
     return FilledRows(tile)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tutelage.distribution.base import Chunk, Distribution, FullRows, Workspace
+from tutelage.distribution.device import add_product
 from tutelage.errors import TutelageError
 
 
@@ -66,7 +67,7 @@ class Hidden(Distribution):
 
     def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> HiddenRows:
         """The hidden states of a chunk, ready to be multiplied with slices of the output layer."""
-        return HiddenRows(self, self.hidden[chunk].detach().to(workspace.dtype))
+        return HiddenRows(self, *workspace.factors(self.hidden[chunk], self.weight))
 
     def restricted(self, width: int, never: Tensor | None) -> Hidden:
         """Only the first ``width`` tokens, without those in ``never``: views, nothing is copied."""
@@ -78,19 +79,24 @@ class Hidden(Distribution):
 
 
 class HiddenRows(FullRows):
-    """A chunk of hidden states ``states`` ``[n, H]`` in front of its output layer."""
+    """A chunk of hidden states in front of its output layer.
 
-    def __init__(self, of: Hidden, states: Tensor) -> None:
+    Attributes:
+        states: ``[n, H]``, in the type in which they are multiplied.
+        weight: ``[V, H]``; slices of it are brought to that type.
+    """
+
+    def __init__(self, of: Hidden, states: Tensor, weight: Tensor) -> None:
         super().__init__(states.shape[0], of.vocab_size)
         self._of = of
         self.states = states
+        self.weight = weight
 
     def fill(self, tokens: slice, out: Tensor) -> None:
         """One matrix product, then what the architecture does to its logits."""
         of = self._of
-        # Products in the tile's type: a bf16 product would round the logits to three digits.
-        weight = of.weight[tokens].detach().to(out.dtype)
-        torch.mm(weight, self.states.T, out=out)
+        # Added up in the tile's type: a bf16 product would round the logits to three digits.
+        add_product(out, self.weight[tokens].to(self.states.dtype), self.states.T, keep=False)
         if of.bias is not None:
             out += of.bias[tokens].detach().to(out.dtype)[:, None]
         if of.scale != 1:

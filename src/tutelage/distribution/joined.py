@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from tutelage.distribution.base import (
-    SLICE,
     BucketRows,
     Chunk,
     Distribution,
@@ -89,7 +88,7 @@ class JoinedRows(FullRows):
     ) -> None:
         super().__init__(n, vocab_size)
         self._parts = parts
-        self._tiles = [workspace.take(min(SLICE, vocab_size), rows.n) for _, rows in parts]
+        self._tiles = [workspace.take(min(workspace.sizes.tokens, vocab_size), rows.n) for _, rows in parts]
 
     def fill(self, tokens: slice, out: Tensor) -> None:
         """Fill one tile a member and put its columns where they belong."""

@@ -19,7 +19,6 @@ from tutelage.distribution.base import (
     Workspace,
     partial,
     says_something,
-    slices,
 )
 from tutelage.distribution.hidden import Hidden, forbid
 from tutelage.distribution.sampled import Sampled
@@ -200,7 +199,7 @@ class _Renamed(Distribution):
             return BucketRows(opened.ids, moved, self.vocab_size)
         tile = workspace.take(opened.vocab_size, opened.n)
         normaliser = says_something(opened.fill_all(tile))
-        for tokens in slices(opened.vocab_size):
+        for tokens in workspace.sizes.slices(opened.vocab_size):
             tile[tokens] -= normaliser
         return FilledRows(self._moved(tile, sources, targets))
 

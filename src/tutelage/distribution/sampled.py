@@ -15,7 +15,6 @@ from tutelage.distribution.base import (
     Workspace,
     partial,
     says_something,
-    slices,
 )
 from tutelage.distribution.top_k import check_kept
 from tutelage.errors import NotShared, OutOfRange
@@ -157,7 +156,7 @@ def drawn(
             raise partial("drawn from")
         log_p = workspace.take(opened.vocab_size, opened.n)
         normaliser = says_something(opened.fill_all(log_p))
-        for tokens in slices(opened.vocab_size):
+        for tokens in workspace.sizes.slices(opened.vocab_size):
             log_p[tokens] -= normaliser
         # In float64: summed up in float32, rare tokens far down the vocabulary would never be drawn.
         proposal = (log_p.T.double() * power).exp() if power != 1 else log_p.T.double().exp()

@@ -2,7 +2,8 @@
 
 Each function reads and writes tiles ``[tokens, positions]`` that stay in a CPU's cache. An exponential
 costs as much there as six of the other operations, so that few of them is what counts. Compiling these
-functions did not pay on a CPU (``docs/decisions.md``).
+functions did not pay on a CPU (``docs/decisions.md``). On a GPU reading and writing is what costs:
+there `sums` and `gradient`, one kernel each, make of the tiles what `compare` and `assemble` make of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tutelage.interfaces import Divergence
-from tutelage.numerics import exp, exp_shifted
+from tutelage.numerics import exp, exp_shifted, sum_of_blocks
 
 Named = tuple[Divergence, tuple[tuple[str, Hashable], ...]]
 """A divergence and its options; numbers, or tensors ``[n]`` with one for each position."""
@@ -71,6 +72,59 @@ def compare(
         else:
             out.copy_(weighted)
     return torch.stack(values), torch.stack(slopes)
+
+
+def sums(
+    logits: Tensor, told: Tensor, log_q_norm: Tensor, log_p_norm: Tensor, terms: Sequence[Named], scale: float
+) -> tuple[Tensor, Tensor]:
+    """What `compare` gives back, ``[K, n]`` each: sums of values and of slopes, and nothing is written."""
+    log_q = logits - log_q_norm if scale == 1 else logits * scale - log_q_norm
+    log_p = told - log_p_norm
+    q, p = exp(log_q), exp(log_p)
+    pairs = [divergence.density(log_q, log_p, q, p, **dict(options)) for divergence, options in terms]
+    values, slopes = (torch.stack([sum_of_blocks(part) for part in of]) for of in zip(*pairs, strict=True))
+    return values, slopes
+
+
+def gradient(
+    logits: Tensor,
+    dense: Tensor | None,
+    told: Tensor | None,
+    log_p_norm: Tensor | None,
+    weights: Tensor | None,
+    parts: Sequence[tuple[Tensor, Tensor]],
+    scales: Sequence[float],
+    terms: Sequence[Named],
+    dtype: torch.dtype,
+) -> Tensor:
+    """What `assemble` makes of the slopes of `compare`, with the slopes computed on the way.
+
+    Args:
+        logits: the student's slice ``[v, n]``, unnormalised.
+        dense: what is added to it ``[v, n]``, or None.
+        told: the teacher's, tempered; None where there are no ``terms``.
+        log_p_norm: its normaliser.
+        weights: of every term at every position, times the scale, ``[K, n]``.
+        parts: normaliser and coefficient ``[n]`` of every multiple of probabilities; the first normaliser is
+            that of the terms.
+        scales: of the logits in each.
+        terms: the divergences.
+        dtype: of the result.
+    """
+    total = dense
+    for place, (scale, (normaliser, coefficient)) in enumerate(zip(scales, parts, strict=True)):
+        log_q = logits - normaliser if scale == 1 else logits * scale - normaliser
+        q = exp(log_q)
+        part = q * coefficient
+        if place == 0 and told is not None and log_p_norm is not None and weights is not None:
+            log_p = told - log_p_norm
+            p = exp(log_p)
+            for k, (divergence, options) in enumerate(terms):
+                _, g = divergence.density(log_q, log_p, q, p, **dict(options))
+                # Positions that only another term asks for: zero times an infinite slope would be NaN.
+                part = part + torch.where(weights[k] == 0, 0.0, g * weights[k])
+        total = part if total is None else total + part
+    return (torch.zeros_like(logits) if total is None else total).to(dtype)
 
 
 def assemble(

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from tutelage.distribution import Distribution, Hidden
 from tutelage.distribution.base import Workspace
+from tutelage.distribution.device import ON_CPU, Sizes
 from tutelage.divergences import TABLE
 from tutelage.divergences.walk import Against, Walk
 from tutelage.errors import OutOfRange, TutelageError, listed
@@ -24,10 +25,7 @@ from tutelage.interfaces import Divergence
 
 __all__ = ["Against", "evaluate", "loss"]
 
-CHUNK_BYTES = 128 * 2**20
-"""Target size of one tile over the whole vocabulary; two of them exist at a time."""
-
-MAX_CHUNK = 1024
+CHUNK_BYTES, MAX_CHUNK = ON_CPU.tile_bytes, ON_CPU.most_rows
 
 
 def loss(
@@ -120,18 +118,24 @@ def evaluate(
         tuple(terms),
         chunk_rows,
         wanted,
+        _halves(student.hidden.device),
     )
     return total, list(values)
 
 
-def choose_chunk(vocab_size: int, positions: int) -> int:
+def choose_chunk(vocab_size: int, positions: int, sizes: Sizes = ON_CPU) -> int:
     """Positions evaluated at a time: enough for fast products, few enough that a tile stays bounded.
 
     Chunks are about equally large, so that none is left with a few positions.
     """
-    most = max(64, min(MAX_CHUNK, CHUNK_BYTES // (4 * vocab_size) // 64 * 64))
+    most = max(64, min(sizes.most_rows, sizes.tile_bytes // (4 * vocab_size) // 64 * 64))
     chunks = -(-positions // most)
     return max(1, min(most, -(-positions // max(chunks, 1) // 64) * 64))
+
+
+def _halves(device: torch.device) -> bool:
+    """Whether who calls wants products of bfloat16: asked before autocast is switched off."""
+    return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.bfloat16
 
 
 class _Evaluation(torch.autograd.Function):
@@ -145,16 +149,20 @@ class _Evaluation(torch.autograd.Function):
         terms: tuple[Against, ...],
         chunk_rows: int | None,
         wanted: bool,
+        halves: bool,
     ) -> tuple[Tensor, ...]:
         counts = torch.zeros(student.positions, dtype=torch.bool, device=hidden.device)
         for term in terms:
             counts |= term.weights != 0
         rows = counts.nonzero()[:, 0]
-        size = chunk_rows or choose_chunk(student.vocab_size, len(rows))
         gradients = [wanted and of for of in ctx.needs_input_grad[:3]]
         # Sums over a vocabulary are not for half precision, whatever the model around them runs in.
-        with torch.autocast(hidden.device.type, enabled=False), Workspace.lent(student.hidden) as workspace:
-            walk = Walk(student, terms, gradients, workspace)
+        with (
+            torch.autocast(hidden.device.type, enabled=False),
+            Workspace.lent(student.hidden, autocast=halves) as workspace,
+        ):
+            size = chunk_rows or choose_chunk(student.vocab_size, len(rows), workspace.sizes)
+            walk = Walk(student, terms, gradients, workspace, alone=len(rows) <= size)
             for chunk in rows.split(size):
                 walk.chunk(chunk)
         ctx.save_for_backward(*walk.gradients)
@@ -166,7 +174,7 @@ class _Evaluation(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         # A copy of the output layer's gradient costs more than it looks: the usual factor is 1.
         plain = bool(grad == 1)
-        return (*(g if g is None or plain else g * grad for g in ctx.saved_tensors), *[None] * 4)
+        return (*(g if g is None or plain else g * grad for g in ctx.saved_tensors), *[None] * 5)
 
 
 def _check_slope(divergence: Any) -> None:

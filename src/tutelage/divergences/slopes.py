@@ -9,14 +9,15 @@ objectives without whole rows need no second tile, and all terms share one expon
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from tutelage.distribution.base import slices
-from tutelage.divergences.bodies import assemble
+from tutelage.compiled import kernel
+from tutelage.distribution.device import Sizes
+from tutelage.divergences.bodies import Named, assemble, gradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +47,9 @@ class Entries:
         """The same entries with numbers ``[k, n]``."""
         return Entries(self.where, self.columns, values[self.columns])
 
-    def edges(self, vocab_size: int) -> list[int]:
+    def edges(self, slices: Sequence[slice]) -> list[int]:
         """Where the entries of each slice of the vocabulary begin, and the end of the last."""
-        starts = [tokens.start for tokens in slices(vocab_size)] + [vocab_size]
+        starts = [tokens.start for tokens in slices] + [slices[-1].stop]
         device = self.where[0].device
         return torch.searchsorted(self.where[0], torch.tensor(starts, device=device)).tolist()
 
@@ -70,54 +71,114 @@ class Multiple:
     instead: Entries | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Again:
+    """Slopes of terms on whole rows that are computed again where they are needed, and kept nowhere.
+
+    Attributes:
+        terms: their divergences.
+        told: the teacher's tile ``[V, n]``, tempered.
+        log_p_norm: its normaliser ``[n]``.
+        weights: of every term at every position, times the scale, ``[K, n]``.
+        own: the multiple of the student's probabilities that belongs to them.
+    """
+
+    terms: tuple[Named, ...]
+    told: Tensor
+    log_p_norm: Tensor
+    weights: Tensor
+    own: Multiple
+
+
 @dataclass(eq=False)
 class Slopes:
     """The gradient while terms add to it.
 
     Attributes:
+        sizes: how the vocabulary is cut.
         dense: ``[V, n]``, or None while no term needs one.
+        again: what is computed again, at most once.
         multiples: of exponentials.
         added: single entries.
         spent: whether the exponentials of the only multiple stand where the logits were.
     """
 
+    sizes: Sizes
     dense: Tensor | None = None
+    again: Again | None = None
     multiples: list[Multiple] = field(default_factory=list)
     added: list[Entries] = field(default_factory=list)
     spent: bool = False
 
-    def walked(self, logits: Tensor, scratch: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    def walked(
+        self, logits: Tensor, scratch: Tensor | None, dtype: torch.dtype
+    ) -> Iterator[tuple[slice, Tensor]]:
         """The gradient by slices of the vocabulary.
 
         Args:
             logits: ``[V, n]``, or their exponentials if `spent`.
             scratch: ``[v, n]``, as large as the largest slice; what is given lies there until the next
-                slice is asked for, and may be written over.
+                slice is asked for, and may be written over. None where slopes are computed again.
+            dtype: in which it is wanted, if it can be had at no cost; else it comes in that of the tile.
         """
-        plain = self._merged()
+        plain, slices = self._merged(), list(self.sizes.slices(len(logits)))
         if self.spent:
             (multiple,) = self.multiples
-            for tokens in slices(len(logits)):
+            for tokens in slices:
                 assert self.dense is not None
+                assert scratch is not None
                 out = scratch[: tokens.stop - tokens.start]
                 yield tokens, torch.addcmul(self.dense[tokens], logits[tokens], multiple.coefficient, out=out)
             return
         replaced = [m for m in self.multiples if m.instead is not None]
-        cut = {id(e): e.edges(len(logits)) for e in self.added}
-        cut |= {id(m.instead): m.instead.edges(len(logits)) for m in replaced if m.instead is not None}
-        for number, tokens in enumerate(slices(len(logits))):
-            part, out = logits[tokens], scratch[: tokens.stop - tokens.start]
-            total = assemble(None if self.dense is None else self.dense[tokens], part, plain, out)
+        cut = {id(e): e.edges(slices) for e in self.added}
+        cut |= {id(m.instead): m.instead.edges(slices) for m in replaced if m.instead is not None}
+        dtype = logits.dtype if cut else dtype
+        for number, tokens in enumerate(slices):
+            part = logits[tokens]
+            total = self._made(part, tokens, plain, None if scratch is None else scratch[: len(part)], dtype)
             for m in replaced:
                 assert m.instead is not None
-                other = assemble(None, part, [(m.scale, m.normaliser, m.coefficient)], torch.empty_like(out))
+                lone = [(m.scale, m.normaliser, m.coefficient)]
+                other = Slopes(self.sizes)._made(part, tokens, lone, torch.empty_like(part), dtype)
+                assert other is not None
                 where, values = _within(m.instead, cut[id(m.instead)], number, tokens)
                 other[where] = values
-                total.add_(other)
+                total = other if total is None else total.add_(other)
+            assert total is not None
             for entries in self.added:
                 where, values = _within(entries, cut[id(entries)], number, tokens)
                 total.index_put_(where, values, accumulate=True)
             yield tokens, total
+
+    def _made(
+        self,
+        logits: Tensor,
+        tokens: slice,
+        plain: list[tuple[float, Tensor, Tensor]],
+        scratch: Tensor | None,
+        dtype: torch.dtype,
+    ) -> Tensor | None:
+        """Everything but single entries, of one slice; None where that is nothing."""
+        dense = None if self.dense is None else self.dense[tokens]
+        if not self.sizes.twice:
+            assert scratch is not None
+            return assemble(dense, logits, plain, scratch)
+        if not plain:
+            return dense
+        again = self.again
+        if again is not None:
+            # The multiple that belongs to it first: its exponentials are those that the slopes are made of.
+            plain = sorted(plain, key=lambda part: part[1] is not again.own.normaliser)
+        terms = () if again is None else again.terms
+        return kernel(gradient, tuple(scale for scale, _, _ in plain), terms, dtype)(
+            logits,
+            dense,
+            None if again is None else again.told[tokens],
+            None if again is None else again.log_p_norm,
+            None if again is None else again.weights,
+            tuple((normaliser, coefficient) for _, normaliser, coefficient in plain),
+        )
 
     def _merged(self) -> list[tuple[float, Tensor, Tensor]]:
         """Multiples of one exponential as one."""

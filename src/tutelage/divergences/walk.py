@@ -8,6 +8,7 @@ Whatever the terms are, that gradient has one form (`Slopes`), so the last walk 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,25 +16,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.compiled import kernel
 from tutelage.distribution import Distribution, Hidden, tempered
 from tutelage.distribution.base import (
-    SLICE,
     BucketRows,
     FullRows,
     PartialRows,
     Workspace,
     says_something,
-    slices,
 )
+from tutelage.distribution.device import add_product
 from tutelage.distribution.hidden import HiddenRows
-from tutelage.divergences.bodies import Named, compare
-from tutelage.divergences.slopes import Entries, Multiple, Slopes
+from tutelage.divergences.bodies import Named, compare, sums
+from tutelage.divergences.slopes import Again, Entries, Multiple, Slopes
 from tutelage.interfaces import Divergence
 from tutelage.numerics import RunningNormaliser
-
-PART = 2**18
-"""Elements of a tile that a divergence sees at a time: its intermediate results then stay in a CPU's
-cache, and are small enough that the memory for them is used again instead of being asked for anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +108,7 @@ class Walk:
         terms: what it is compared with.
         wanted: whether gradients of hidden states, weight and bias are wanted.
         workspace: where tiles come from.
+        alone: whether there is one chunk and no other.
 
     Attributes:
         total: the weighted sum of all terms so far, in float64.
@@ -118,18 +116,29 @@ class Walk:
     """
 
     def __init__(
-        self, student: Hidden, terms: Sequence[Against], wanted: Sequence[bool], workspace: Workspace
+        self,
+        student: Hidden,
+        terms: Sequence[Against],
+        wanted: Sequence[bool],
+        workspace: Workspace,
+        alone: bool = False,
     ) -> None:
         self.student = student
         self.groups = _grouped(terms)
-        # The weights of a single term are multiplied in after the products, where they cost nothing.
-        self.single = terms[0] if len(terms) == 1 and terms[0].temperature == 1 else None
         self.workspace = workspace
+        self.sizes = workspace.sizes
+        # The weights of a single term are multiplied in after the products, where they cost nothing.
+        single = len(terms) == 1 and terms[0].temperature == 1 and not self.sizes.twice
+        self.single = terms[0] if single else None
         new = self.workspace.empty
         hidden, weight, bias = wanted
         self.grad_hidden = torch.zeros_like(student.hidden) if hidden else None
         # Written whole by the first chunk, so it need not be zeroed.
         self.grad_weight = new(*student.weight.shape) if weight else None
+        states, factor = workspace.factors(student.hidden[:0], student.weight[:0])
+        if weight and alone and states.dtype == factor.dtype:
+            # Nothing is added up beyond one product, so it can be written as it is wanted.
+            self.grad_weight = torch.empty_like(student.weight)
         self.untouched = True
         self.grad_bias = new(student.vocab_size).zero_() if bias and student.bias is not None else None
         self.backward = hidden or weight or bias
@@ -151,18 +160,25 @@ class Walk:
     def chunk(self, rows: Tensor) -> None:
         """Evaluate all terms at some positions and add up their gradients."""
         self.workspace.reset()
+        asked = len(rows)
+        if asked == 0:
+            return
+        rows = self.sizes.align(rows)
         opened = self.student.open(rows, self.workspace)
         logits = self.workspace.take(self.student.vocab_size, len(rows))
-        self.scratch = self.workspace.take(min(SLICE, len(logits)), len(rows))
+        self.scratch = None
+        if not self.sizes.twice:
+            self.scratch = self.workspace.take(min(self.sizes.tokens, len(logits)), len(rows))
         normaliser = self._fill(opened, logits)
-        slopes = Slopes()
+        slopes = Slopes(self.sizes)
         for group in self.groups:
             weights = torch.stack([term.weights[rows].to(logits.dtype) for _, term in group])
-            if not bool((weights != 0).any()):
+            weights[:, asked:] = 0
+            if len(self.groups) > 1 and not bool((weights != 0).any()):
                 continue
             chunk = Chunk(rows, group, logits, normaliser, weights, None if self.single else weights)
             first = group[0][1]
-            mark, kept = self.workspace.mark(), slopes.dense
+            mark, kept = self.workspace.mark(), (slopes.dense, slopes.again)
             teacher = tempered(first.teacher, first.temperature).open(rows, self.workspace, logits)
             if isinstance(teacher, FullRows):
                 values = self._all_tokens(chunk, teacher, slopes)
@@ -170,30 +186,38 @@ class Walk:
                 values = self._kept_tokens(chunk, teacher, slopes)
             else:
                 values = self._some_tokens(chunk, teacher, slopes)
-            if slopes.dense is kept:
+            if slopes.dense is kept[0] and slopes.again is kept[1]:
                 self.workspace.release(mark)
             for (index, _), weight, value in zip(group, weights, values, strict=True):
                 said = torch.where(weight != 0, value, 0.0)
-                self.values[index][rows] = said.to(logits.dtype)
+                self.values[index][rows[:asked]] = said[:asked].to(logits.dtype)
                 self.total += (weight.double() * said.double()).sum()
         if self.backward:
-            self._send_back(rows, opened, logits, slopes)
+            self._send_back(rows, asked, opened, logits, slopes)
 
     def _all_tokens(self, chunk: Chunk, teacher: FullRows, slopes: Slopes) -> Tensor:
-        """Values ``[K, n]`` of terms on whole rows; slopes are written over the teacher's tile."""
+        """Values ``[K, n]`` of terms on whole rows; slopes are written over the teacher's tile.
+
+        Or they are not written at all but computed again, which one group of terms can have.
+        """
         logits, scale = chunk.logits, chunk.scale
         told = self.workspace.take(*logits.shape)
         idle = (chunk.weights == 0).all(0)
         log_p_norm = says_something(self._fill(teacher, told).masked_fill(idle, 0.0))
         log_q_norm = chunk.normaliser if scale == 1 else self._normaliser(logits, scale)
+        local = any(term.by_position for _, term in chunk.terms)  # a kernel is made for options that stay
+        if self.sizes.twice and slopes.again is None and not local:
+            return self._twice(chunk, told, log_q_norm, log_p_norm, slopes)
         target = None if not self.backward else told if slopes.dense is None else slopes.dense
         # Where nobody needs the logits any more, probabilities are kept there for the last walk.
-        slopes.spent = self.backward and len(self.groups) == 1 and self.student.softcap is None
+        lone = len(self.groups) == 1 and not self.sizes.twice
+        slopes.spent = self.backward and lone and self.student.softcap is None
+        part = dataclasses.replace(self.sizes, tokens=max(1, self.sizes.part // logits.shape[1]))
         named = tuple(term.named(chunk.rows) for _, term in chunk.terms)
         values = torch.zeros(chunk.weights.shape, dtype=torch.float64, device=logits.device)
-        sums = torch.zeros_like(chunk.weights)
+        totals = torch.zeros_like(chunk.weights)
         some_idle = bool((chunk.weights == 0).any())
-        for tokens in slices(len(logits), max(1, PART // logits.shape[1])):
+        for tokens in part.slices(len(logits)):
             f, g = compare(
                 named,
                 scale,
@@ -208,10 +232,28 @@ class Walk:
                 keep=logits[tokens] if slopes.spent else None,
             )
             values += f
-            sums += g
+            totals += g
         if self.backward:
             slopes.dense = target
-            slopes.multiples.append(Multiple(scale, log_q_norm, -chunk.weighted(sums)))
+            slopes.multiples.append(Multiple(scale, log_q_norm, -chunk.weighted(totals)))
+        return values
+
+    def _twice(
+        self, chunk: Chunk, told: Tensor, log_q_norm: Tensor, log_p_norm: Tensor, slopes: Slopes
+    ) -> Tensor:
+        """Values ``[K, n]`` of terms on whole rows; their slopes are left to the last walk."""
+        logits, scale = chunk.logits, chunk.scale
+        named = tuple(term.named(chunk.rows) for _, term in chunk.terms)
+        values = torch.zeros(chunk.weights.shape, dtype=torch.float64, device=logits.device)
+        totals = torch.zeros_like(values)
+        for tokens in self.sizes.slices(len(logits)):
+            f, g = kernel(sums, named, scale)(logits[tokens], told[tokens], log_q_norm, log_p_norm)
+            values += f
+            totals += g
+        if self.backward:
+            own = Multiple(scale, log_q_norm, -chunk.weighted(totals.to(logits.dtype)))
+            slopes.multiples.append(own)
+            slopes.again = Again(named, told, log_p_norm, chunk.weights * scale, own)
         return values
 
     def _kept_tokens(self, chunk: Chunk, teacher: BucketRows, slopes: Slopes) -> Tensor:
@@ -264,7 +306,9 @@ class Walk:
             slopes.added.append(entries.holding(chunk.weighted(g)))
         return f.sum(1)
 
-    def _send_back(self, rows: Tensor, opened: HiddenRows, logits: Tensor, slopes: Slopes) -> None:
+    def _send_back(
+        self, rows: Tensor, asked: int, opened: HiddenRows, logits: Tensor, slopes: Slopes
+    ) -> None:
         student, states = self.student, opened.states
         after = student.scale
         factor = None if self.single is None else self.single.weights[rows].to(logits.dtype) * after
@@ -272,29 +316,34 @@ class Walk:
             states = states * factor[:, None]
         elif after != 1:
             states = states * after
-        back = torch.zeros_like(opened.states) if self.grad_hidden is not None else None
-        for tokens, part in slopes.walked(logits, self.scratch):
+        back = None
+        if self.grad_hidden is not None:
+            back = self.workspace.empty(*opened.states.shape).zero_()
+        wanted = states.dtype if student.softcap is None else logits.dtype
+        for tokens, part in slopes.walked(logits, self.scratch, wanted):
             if student.softcap is not None:
                 z = logits[tokens] / student.softcap
                 part.mul_(torch.where(z.isfinite(), 1 - z * z, 0.0))
-            if back is not None:
-                back.addmm_(part.T, student.weight[tokens].detach().to(part.dtype))
-            if self.grad_weight is not None:
-                # beta 0 does not read what is there, not even a NaN.
-                self.grad_weight[tokens].addmm_(part, states, beta=0 if self.untouched else 1)
             if self.grad_bias is not None:
-                self.grad_bias[tokens] += part.sum(1) * after if factor is None else part @ factor
+                self.grad_bias[tokens] += (
+                    part.sum(1, dtype=logits.dtype) * after if factor is None else part @ factor
+                )
+            part = part.to(states.dtype)
+            if back is not None:
+                add_product(back, part.T, opened.weight[tokens].to(part.dtype))
+            if self.grad_weight is not None:
+                add_product(self.grad_weight[tokens], part, states, keep=not self.untouched)
         self.untouched = False
         if back is not None and self.grad_hidden is not None:
             back *= after if factor is None else factor[:, None]
-            self.grad_hidden[rows] = back.to(self.grad_hidden.dtype)
+            self.grad_hidden[rows[:asked]] = back[:asked].to(self.grad_hidden.dtype)
 
     def _fill(self, opened: FullRows, tile: Tensor) -> Tensor:
         """Fill ``tile`` ``[V, n]`` slice by slice; returns its normaliser ``[n]``."""
         running = RunningNormaliser(opened.n, tile)
-        for tokens in slices(opened.vocab_size):
+        for tokens in self.sizes.slices(opened.vocab_size):
             opened.fill(tokens, tile[tokens])
-            running.add(tile[tokens], self.scratch[: tokens.stop - tokens.start])
+            running.add(tile[tokens], None if self.scratch is None else self.scratch[: len(tile[tokens])])
         return running.value()
 
     def _normaliser(self, tile: Tensor, scale: float, without: Entries | None = None) -> Tensor:
@@ -303,8 +352,8 @@ class Walk:
         if without is not None:
             tile[without.where] = -torch.inf
         running = RunningNormaliser(tile.shape[1], tile, scale)
-        for tokens in slices(len(tile)):
-            running.add(tile[tokens], self.scratch[: tokens.stop - tokens.start])
+        for tokens in self.sizes.slices(len(tile)):
+            running.add(tile[tokens], None if self.scratch is None else self.scratch[: len(tile[tokens])])
         if without is not None and values is not None:
             tile[without.where] = values
         return running.value()

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import ProjectConfiguration
 
+from tutelage.compiled import NOT_COMPILED
 from tutelage.errors import MissingExtra, TutelageError
 from tutelage.files import write_text
 from tutelage.recipes import Recipe
@@ -71,6 +72,8 @@ def distil(recipe: Recipe, *, command: str = "") -> Path:
         record["minutes"] = round(record.get("minutes", 0) + (time.monotonic() - began) / 60, 2)
         record["finished"] = provenance.now()
         record |= _opened(recipe, jobs, shelf)
+        if NOT_COMPILED:
+            record["not_compiled"] = NOT_COMPILED
         _write_json(out / "run.json", record)
     return out
 
