@@ -8,7 +8,7 @@ STAMP_DEV := $(VENV)/.installed-dev
 # Where the recipes in recipes/real look for their teacher.
 SMOLLM2 := runs/models/smollm2-135m-instruct
 
-.PHONY: help demo test fast lint types docs demo-weights real-weights clean
+.PHONY: help demo test long fast lint types docs demo-weights real-weights clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -29,14 +29,17 @@ $(STAMP_DEV): pyproject.toml constraints.txt | $(BIN)/python
 demo: $(STAMP_USER)   ## the main job: distil a small language model on real text, with control arms and a report
 	$(BIN)/tutelage demo
 
-test: $(STAMP_DEV)    ## lint, types, every test, every example in the docs
+test: $(STAMP_DEV)    ## lint, types, tests, every example in the docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not long"
+
+long: $(STAMP_DEV)    ## the tests that take minutes and have shorter relatives in `test`
+	$(BIN)/python -m pytest -n 2 -m long
 
 fast: $(STAMP_DEV)    ## the tests that take seconds
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not long"
 
 lint: $(STAMP_DEV)    ## format and mend what ruff can mend
 	$(BIN)/ruff format .

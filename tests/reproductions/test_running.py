@@ -56,7 +56,7 @@ def plain(record: dict[str, Any]) -> Any:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_smoke_test_has_every_arm_and_says_that_it_proves_nothing(whole: dict[str, Any]) -> None:
     """The contract's document: arms x seeds, claims, command, versions, minutes."""
     of = TABLE.load("minillm")()
@@ -84,7 +84,7 @@ def test_f_distill_takes_the_same_path(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "f-distill-smoke.json").read_text()) == record
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_reproduction_goes_on_where_it_was(whole: dict[str, Any], tmp_path: Path) -> None:
     """SIGKILL amid its pieces: its processes end, what was done is kept, the numbers are the same."""
     running = subprocess.Popen(

@@ -88,7 +88,7 @@ def written_as(way: str, recipe_file: Path, **changes: Any) -> Path:
     return recipe_file
 
 
-@pytest.mark.parametrize("way", ["minillm", "distillm", "seqkd"])
+@pytest.mark.parametrize("way", ["minillm", "distillm", pytest.param("seqkd", marks=pytest.mark.long)])
 def test_micro_batches_change_nothing(recipe_file: Path, tmp_path: Path, way: str) -> None:
     """The same texts, advantages and weights however a step is cut (law 1)."""
     path = written_as(way, recipe_file)
@@ -98,7 +98,7 @@ def test_micro_batches_change_nothing(recipe_file: Path, tmp_path: Path, way: st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["minillm", "distillm", "f_distill_js"])
+@pytest.mark.parametrize("way", ["minillm", pytest.param("distillm", marks=pytest.mark.long), "f_distill_js"])
 def test_two_processes_train_what_one_does(recipe_file: Path, tmp_path: Path, way: str) -> None:
     """Each writes its half of the rows; collections and buffers are of both (law 1)."""
     path = written_as(way, recipe_file)
@@ -190,7 +190,7 @@ def test_gkd_with_lora_on_the_student(recipe_file: Path, tmp_path: Path) -> None
     assert load_model(tmp_path / "lora" / "student", machine=Machine()).model.config.model_type == "gpt2"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_run_with_lora_ends_with_the_same_weights(recipe_file: Path, tmp_path: Path) -> None:
     """Adapters are part of the state."""
     words = yaml.safe_load(recipe_file.read_text())
@@ -294,7 +294,9 @@ def test_recipes_of_the_library_run_on_dolly_from_the_command_line(name: str, tm
         "samples.completion": json.dumps(layout[1]),
         "samples.max_new_tokens": "16",
         "evaluation.data": str(DOLLY),
-        "evaluation.max_rows": "4",
+        "evaluation.max_rows": "2",
+        "evaluation.prompts": "[]",
+        "training.per_device_train_batch_size": "2",
         "training.max_steps": "2",
         "training.logging_steps": "1",
     }
