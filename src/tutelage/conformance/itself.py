@@ -8,6 +8,7 @@ import torch
 
 from tutelage.conformance.found import Answers, Found, NotChecked
 from tutelage.conformance.subject import Subject
+from tutelage.divergences import TABLE as DIVERGENCES
 from tutelage.teachers.model import ModelTeacher
 
 LOSS, GRADIENT = "loss", "gradient"
@@ -17,13 +18,16 @@ AT_A_KINK = frozenset({"total_variation"})
 
 def nothing_to_learn(subject: Subject, scratch: Path) -> Answers:
     """Every divergence of the recipe with the student's own weights as its teacher."""
-    terms = subject.from_teacher
-    if not terms:
+    told = subject.from_teacher
+    if not told:
         raise NotChecked("no term compares with a teacher")
+    terms = [term for term in told if "zero_at_equality" in DIVERGENCES[term.divergence].laws]
+    if not terms:
+        raise NotChecked(f"{', '.join(map(str, told))}: not zero where student and teacher agree")
     with torch.no_grad(), subject.accelerator.autocast():
         # A forward pass of its own, as a teacher's is.
         itself = ModelTeacher(subject.student.name, loaded=subject.student)(subject.batch)
-    largest = float(subject.values(itself).abs().max())
+    largest = float(subject.values(itself, terms).abs().max())
     smooth = [term for term in terms if term.divergence not in AT_A_KINK]
     lengths = [float(subject.step(subject.batch, itself, terms=(term,)).gradient.norm()) for term in smooth]
     asked = ", ".join(str(term) for term in terms)
