@@ -88,7 +88,7 @@ def written_as(way: str, recipe_file: Path, **changes: Any) -> Path:
     return recipe_file
 
 
-@pytest.mark.parametrize("way", ["minillm", "distillm", pytest.param("seqkd", marks=pytest.mark.long)])
+@pytest.mark.parametrize("way", WAYS)
 def test_micro_batches_change_nothing(recipe_file: Path, tmp_path: Path, way: str) -> None:
     """The same texts, advantages and weights however a step is cut (law 1)."""
     path = written_as(way, recipe_file)
@@ -109,7 +109,7 @@ def test_two_processes_train_what_one_does(recipe_file: Path, tmp_path: Path, wa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["minillm", "distillm", pytest.param("seqkd", marks=pytest.mark.long)])
 def test_a_killed_run_ends_with_the_same_weights(recipe_file: Path, tmp_path: Path, way: str) -> None:
     """SIGKILL at a random step, in the middle of a collection or with a half full buffer (law 6)."""
     path = written_as(way, recipe_file)
