@@ -164,4 +164,5 @@ def test_build_prints_what_a_token_costs_and_what_is_lost(bench: Path, tmp_path:
     )
     assert found.returncode == 0, found.stderr
     (measures,) = json.loads(found.stdout)["students"].values()
-    assert {"student_nats", "teacher_nats", "forward_kl_nats", "agreement"} == set(measures)
+    names = {"student_nats", "teacher_nats", "forward_kl_nats", "agreement", "calibration_error"}
+    assert names == set(measures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -69,6 +70,15 @@ def killed_after(path: Path, step: int, *changes: str) -> bool:
         time.sleep(0.01)
     assert process.poll() is not None, "the run neither went on nor ended"
     return False
+
+
+def ends_the_same_when_killed(path: Path, folder: Path) -> bool:
+    """Whether a run in ``folder``, SIGKILLed at a random step and gone on with, has the weights of a whole one."""
+    subprocess.run([*COMMAND, str(path)], env=environment(), check=True, capture_output=True)
+    step = random.Random(time.time_ns()).randint(1, 5)
+    assert killed_after(path, step, f"out={folder}"), f"was not killed at {step}"
+    subprocess.run([*COMMAND, str(path), f"out={folder}"], env=environment(), check=True, capture_output=True)
+    return same(weights(Path(yaml.safe_load(path.read_text())["out"])), weights(folder))
 
 
 def whole_lines(path: Path) -> list[str]:

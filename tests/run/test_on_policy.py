@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import random
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from safetensors.torch import load_file
 from small_runs import (
-    COMMAND,
     close,
-    environment,
-    killed_after,
+    ends_the_same_when_killed,
     lines,
     run_by_two,
     same,
     trained,
-    weights,
 )
 
 from live_servers import served
@@ -88,13 +82,7 @@ def test_two_processes_train_what_one_does(own: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_run_writes_the_same_text_again(own: Path, tmp_path: Path) -> None:
     """SIGKILL at a random step, the same command, the same weights bit for bit (law 6)."""
-    subprocess.run([*COMMAND, str(own)], env=environment(), check=True, capture_output=True)
-    out = f"out={tmp_path / 'killed'}"
-    step = random.Random(time.time_ns()).randint(1, 5)
-    assert killed_after(own, step, out), f"was not killed at {step}"
-    subprocess.run([*COMMAND, str(own), out], env=environment(), check=True, capture_output=True)
-    whole = Path(yaml.safe_load(own.read_text())["out"])
-    assert same(weights(whole), weights(tmp_path / "killed"))
+    assert ends_the_same_when_killed(own, tmp_path / "killed")
 
 
 def test_a_served_teacher_is_asked_about_text_that_nobody_had_before(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +11,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from small_runs import (
-    COMMAND,
     TOKENIZER,
     close,
-    environment,
-    killed_after,
+    ends_the_same_when_killed,
     lines,
     run_by_two,
     same,
@@ -112,14 +107,7 @@ def test_two_processes_train_what_one_does(recipe_file: Path, tmp_path: Path, wa
 @pytest.mark.parametrize("way", ["minillm", "distillm", pytest.param("seqkd", marks=pytest.mark.long)])
 def test_a_killed_run_ends_with_the_same_weights(recipe_file: Path, tmp_path: Path, way: str) -> None:
     """SIGKILL at a random step, in the middle of a collection or with a half full buffer (law 6)."""
-    path = written_as(way, recipe_file)
-    subprocess.run([*COMMAND, str(path)], env=environment(), check=True, capture_output=True)
-    out = f"out={tmp_path / 'killed'}"
-    step = random.Random(time.time_ns()).randint(1, 5)
-    assert killed_after(path, step, out), f"was not killed at {step}"
-    subprocess.run([*COMMAND, str(path), out], env=environment(), check=True, capture_output=True)
-    whole = Path(yaml.safe_load(path.read_text())["out"])
-    assert same(weights(whole), weights(tmp_path / "killed"))
+    assert ends_the_same_when_killed(written_as(way, recipe_file), tmp_path / "killed")
 
 
 def test_minillm_with_a_cached_teacher(recipe_file: Path, tmp_path: Path) -> None:
@@ -196,11 +184,7 @@ def test_a_killed_run_with_lora_ends_with_the_same_weights(recipe_file: Path, tm
     words = yaml.safe_load(recipe_file.read_text())
     words["student"] |= {"lora_rank": 2, "lora_targets": ["c_attn"]}
     recipe_file.write_text(yaml.safe_dump(words))
-    subprocess.run([*COMMAND, str(recipe_file)], env=environment(), check=True, capture_output=True)
-    out = f"out={tmp_path / 'killed'}"
-    assert killed_after(recipe_file, 3, out)
-    subprocess.run([*COMMAND, str(recipe_file), out], env=environment(), check=True, capture_output=True)
-    assert same(weights(Path(words["out"])), weights(tmp_path / "killed"))
+    assert ends_the_same_when_killed(recipe_file, tmp_path / "killed")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 from small_caches import STORIES, TINY, TOKENIZER, saved_model
 from tutelage.errors import OutOfRange, TutelageError
 from tutelage.interfaces import BEHAVIOUR, OWN, TEACHER, Batch, Machine, Writers
-from tutelage.models import LanguageModel, new_model, prove_shared
+from tutelage.models import LanguageModel, continued, new_model, prove_shared
 from tutelage.samples import MixtureSamples, ReplaySamples, StudentSamples, TeacherSamples
 from tutelage.samples.writing import OpenWritten, WrittenSamples
 from tutelage.teachers import MixtureTeacher, ModelTeacher
@@ -25,6 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "teacher": {"copies": 2},
     "mixture": {"teacher": 0.25, "student": 0.5, "teacher_tokens": 0.2},
     "replay": {"fresh": 0.4, "capacity": 10},
+    "collections of replay": {"fresh": 0.4, "capacity": 10, "inner_epochs": 2, "steps_per_rollout": 2},
 }
 CLASSES = {
     "student": StudentSamples,
@@ -32,6 +33,7 @@ CLASSES = {
     "teacher": TeacherSamples,
     "mixture": MixtureSamples,
     "replay": ReplaySamples,
+    "collections of replay": ReplaySamples,
 }
 
 
@@ -145,8 +147,6 @@ def test_what_is_recorded_is_what_the_models_say(student: LanguageModel, teacher
 
 def test_tokens_are_drawn_from_the_mixture(student: LanguageModel, teacher: ModelTeacher) -> None:
     """First tokens of 2,000 rows: their mean probability is the mixture's within five standard errors."""
-    from tutelage.models import continued
-
     prompt = [[0, 5, 9]] * 2000
     found = continued(student, prompt, most=1, seeds=list(range(2000)), beside=teacher.reader, share=0.4)
     assert teacher.loaded is not None
@@ -190,6 +190,18 @@ def test_a_teacher_writes_once_for_everybody(
     other = dataclasses.replace(writers(student, teacher, tmp_path), told={"is": 4})
     opened(described("teacher", copies=1), other).micro_batches(0)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_of_ones_own_is_used_by_runs_and_by_nobody_who_keeps_nothing(
+    student: LanguageModel, teacher: ModelTeacher, tmp_path: Path
+) -> None:
+    """`store` instead of the run's folder; `check`, which keeps nothing, leaves it alone."""
+    words = described("teacher", store=str(tmp_path / "mine"))
+    opened(words, writers(student, teacher)).micro_batches(0)
+    assert not (tmp_path / "mine").exists()
+    opened(words, writers(student, teacher, tmp_path / "run")).micro_batches(0)
+    assert len(list((tmp_path / "mine").rglob("part-*.jsonl"))) == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_line_cut_short_by_a_kill_is_written_again(

@@ -181,7 +181,7 @@ class Subject:
         """The student's rows and what the estimator makes of the terms, as in a step of a run."""
         student = self.learner.rows(batch)
         met = None if told is None else meet(told, self.shared)
-        counted = {"all": self.batch.counted}
+        counted = dict(zip(("all", "all rows"), self.batch.counts("all"), strict=True))
         wanted = self.terms if terms is None else terms
         return student, self.learner.estimator.terms(wanted, batch, student, met, counted)
 

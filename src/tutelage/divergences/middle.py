@@ -1,7 +1,7 @@
 """Both sides against a middle whose share of the teacher differs from position to position.
 
-They are `skew_forward_kl` and `skew_reverse_kl` with a share of its own at every position, as the exact
-middle of two distributions over whole texts needs it; a recipe asks for them by ``middle: exact``.
+The exact middle of two distributions over whole texts needs it; a recipe asks for them by ``middle: exact``.
+With one share everywhere they are `skew_forward_kl` and `skew_reverse_kl`.
 """
 
 from torch import Tensor
@@ -12,14 +12,16 @@ from tutelage.shapes import Logs, Probs
 
 
 @separable
-def forward_to_middle(log_q: Logs, log_p: Logs, q: Probs, p: Probs, *, share: Tensor) -> tuple[Logs, Logs]:
+def forward_to_middle(
+    log_q: Logs, log_p: Logs, q: Probs, p: Probs, *, share: float | Tensor
+) -> tuple[Logs, Logs]:
     """``KL(p || m)`` with ``m = share * p + (1 - share) * q``, in nats per token; the share is held constant.
 
     Args:
         log_q: the student's log-probabilities, tokens first.
         log_p: the teacher's, same shape.
         q, p: their exponentials.
-        share: of the teacher in the middle at every position ``[n]``, from 0 to 1.
+        share: of the teacher in the middle, from 0 to 1: one number, or one for each position ``[n]``.
 
     Source: Wen et al. 2023, f-DISTILL, arXiv:2307.15190 (its Eq. 12).
     """
@@ -28,14 +30,16 @@ def forward_to_middle(log_q: Logs, log_p: Logs, q: Probs, p: Probs, *, share: Te
 
 
 @separable
-def reverse_to_middle(log_q: Logs, log_p: Logs, q: Probs, p: Probs, *, share: Tensor) -> tuple[Logs, Logs]:
+def reverse_to_middle(
+    log_q: Logs, log_p: Logs, q: Probs, p: Probs, *, share: float | Tensor
+) -> tuple[Logs, Logs]:
     """``KL(q || m)`` with ``m = share * p + (1 - share) * q``, in nats per token; the share is held constant.
 
     Args:
         log_q: the student's log-probabilities, tokens first.
         log_p: the teacher's, same shape.
         q, p: their exponentials.
-        share: of the teacher in the middle at every position ``[n]``, from 0 to 1.
+        share: of the teacher in the middle, from 0 to 1: one number, or one for each position ``[n]``.
 
     Source: Wen et al. 2023, f-DISTILL, arXiv:2307.15190 (its Eq. 12).
     """

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
+from tutelage.divergences.middle import forward_to_middle, reverse_to_middle
 from tutelage.divergences.separable import separable
 from tutelage.errors import OutOfRange
-from tutelage.numerics import log_mixture, mixture, times_log
 from tutelage.shapes import Logs, Probs
 
 
@@ -34,8 +34,7 @@ def skew_forward_kl(
     Source: Ko et al. 2024, DistiLLM, arXiv:2402.03898.
     """
     _proper(skew, "forward_kl", "teacher")
-    m = mixture(p, q, weight=skew)
-    return times_log(p, log_p - log_mixture(m, p, q, log_p, log_q)), p * (q / m) * (skew - 1)
+    return forward_to_middle.density(log_q, log_p, q, p, share=skew)
 
 
 @separable
@@ -64,9 +63,7 @@ def skew_reverse_kl(
     Source: Ko et al. 2024, DistiLLM, arXiv:2402.03898.
     """
     _proper(skew, "reverse_kl", "student")
-    m = mixture(q, p, weight=skew)
-    value = times_log(q, log_q - log_mixture(m, q, p, log_q, log_p))
-    return value, value + q * (1 - skew * (q / m))
+    return reverse_to_middle.density(log_q, log_p, q, p, share=1 - skew)
 
 
 def _proper(skew: float, plain: str, whose: str) -> None:

@@ -93,6 +93,12 @@ class PolicyGradient:
                     expected="reverse_kl: the log-ratio of a drawn token is a sample of that alone",
                     fix="write `rewards: exact` under `estimator:`",
                 )
+            if term.on == "all" and not self.single:
+                raise TutelageError(
+                    f"`single: false` for the term '{term}', which is about all rows",
+                    expected="a term on the student's own text: nothing would be left for the others",
+                    fix="write `on: student`, and a term of its own for the other rows",
+                )
             if term.temperature != 1:
                 raise TutelageError(
                     f"a policy gradient of a term at temperature {term.temperature:g}",

@@ -99,16 +99,3 @@ def positive_ratio(log_q: Logs, log_p: Logs, q: Probs, p: Probs, *, log_teacher:
     apart = torch.where(p > 0, log_teacher - log_q, 0.0)
     ratio = apart.exp()
     return ratio - 1 - apart, 1 - ratio
-
-
-def estimates(log_q: Tensor, log_p: Tensor) -> dict[str, Tensor]:
-    """k1, k2 and k3 of tokens drawn from ``q``, in nats, each of the shape given.
-
-    The means of k1 and k3 are the reverse KL ``KL(q || p)``; k1 may be negative, k3 never is.
-
-    Args:
-        log_q: log-probabilities of the drawn tokens under the distribution that they were drawn from.
-        log_p: the same tokens' under the other one.
-    """
-    apart = log_p - log_q
-    return {"k1": -apart, "k2": apart**2 / 2, "k3": apart.exp() - 1 - apart}

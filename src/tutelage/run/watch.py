@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tutelage.errors import TutelageError
-from tutelage.evaluation.overlap import top_overlap
+from tutelage.evaluation.likeliest import top_overlap
 from tutelage.interfaces import Batch, Teacher
 from tutelage.run.learner import Learner, meet
 from tutelage.run.metrics import Metrics

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from tutelage.text import Example
+from tutelage.text.grams import repeated
 
 ENDED = "own_text_ended"
 """Column of rows that were written during the run: whether they ended with the end token."""
@@ -27,12 +29,11 @@ def health(rows: Sequence[Example]) -> dict[str, float]:
     if not rows:
         return {}
     said = [[t for t, counts in zip(row.tokens, row.counted, strict=True) if counts] for row in rows]
-    grams = [[tuple(row[i : i + GRAM]) for i in range(len(row) - GRAM + 1)] for row in said]
-    total, tokens = sum(map(len, grams)), sum(map(len, said))
+    tokens, again = sum(map(len, said)), repeated(said, GRAM)
     told = {
         "own_length": tokens / len(said),
         "own_truncated": sum(not row.columns[ENDED] for row in rows) / len(rows),
-        "own_repeated": sum(len(row) - len(set(row)) for row in grams) / total if total else 0.0,
+        "own_repeated": 0.0 if math.isnan(again) else again,
     }
     if all(ENTROPY in row.recorded for row in rows):
         told["own_entropy"] = sum(sum(row.recorded[ENTROPY]) for row in rows) / max(tokens, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tutelage.errors import OutOfRange
 from tutelage.samples.writing import WrittenSamples
@@ -24,6 +24,8 @@ class MixtureSamples(WrittenSamples):
         store: folder in which the teacher's texts are kept; None keeps them in the run's own folder.
         inner_epochs: how often one collection of text is gone through before new text is written.
         steps_per_rollout: optimiser steps that go through a collection once.
+        on_collapse: what happens when the student's own text has become repetitive, very short or endless:
+            `warn` says so once, `stop` ends the run with advice.
 
     Raises:
         OutOfRange: the shares are more than 1 together.
@@ -39,6 +41,7 @@ class MixtureSamples(WrittenSamples):
     store: str | None = None
     inner_epochs: Annotated[int, "[1, inf)"] = 1
     steps_per_rollout: Annotated[int, "[1, inf)"] = 1
+    on_collapse: Literal["warn", "stop"] = "warn"
 
     def __post_init__(self) -> None:
         if self.teacher + self.student > 1 + 1e-9:

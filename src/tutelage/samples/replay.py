@@ -47,10 +47,12 @@ class Buffer:
     Attributes:
         rows: by their place in the run.
         steps: when each was written.
+        ages: of the rows that the last step took out of it, in steps.
     """
 
     rows: dict[int, Example] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)
+    ages: list[int] = field(default_factory=list)
 
     def take_in(self, rows: Mapping[int, Example], step: int, capacity: int) -> None:
         """Add rows in the order of their places; the oldest beyond the capacity are forgotten."""
@@ -95,7 +97,7 @@ class OpenReplay(OpenWritten):
         young = self.buffer.young(step, self.how.oldest)
         rows: dict[int, Example] = {}
         new: dict[int, Example] = {}
-        ages = []
+        self.buffer.ages.clear()
         for batch in places:
             rows |= {p: self._row(p) for p in batch}
             own = [p for p in batch if self.writer_of(p) == "student"]
@@ -104,17 +106,17 @@ class OpenReplay(OpenWritten):
             for place in set(own) - set(anew):
                 chosen = young[int(self._chance("which of the kept", place) * len(young))]
                 rows[place] = self.buffer.rows[chosen]
-                ages.append(step - self.buffer.steps[chosen])
+                self.buffer.ages.append(step - self.buffer.steps[chosen])
         # Only what all processes have together is the buffer of the run.
         self.buffer.take_in(together(new), step, self.how.capacity)
-        self.kept.ages = ages
         return rows | new
 
     def micro_batches(self, step: int) -> list[Any]:
         """This process's micro-batches of optimiser step ``step``, with the mean age of kept rows noted."""
         batches = super().micro_batches(step)
-        if self.kept.ages:
-            self.kept.noted["own_age"] = sum(self.kept.ages) / len(self.kept.ages)
+        ages = self.buffer.ages
+        if ages:
+            self.kept.noted["own_age"] = sum(ages) / len(ages)
         return batches
 
     def _is_fresh(self, place: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tutelage.samples.writing import WrittenSamples
 
@@ -22,6 +22,8 @@ class StudentSamples(WrittenSamples):
             writes (MiniLLM's alpha); the estimator `policy_gradient` corrects for it.
         inner_epochs: how often one collection of own text is gone through before new text is written.
         steps_per_rollout: optimiser steps that go through a collection once.
+        on_collapse: what happens when the student's own text has become repetitive, very short or endless:
+            `warn` says so once, `stop` ends the run with advice.
 
     Source: Agarwal et al. 2024, GKD, arXiv:2306.13649 (its lambda is `on_policy`); Gu et al. 2024, MiniLLM,
     arXiv:2306.08543 (mixing with the teacher, inner epochs).
@@ -31,6 +33,7 @@ class StudentSamples(WrittenSamples):
     teacher_tokens: Annotated[float, "[0, 1)"] = 0.0
     inner_epochs: Annotated[int, "[1, inf)"] = 1
     steps_per_rollout: Annotated[int, "[1, inf)"] = 1
+    on_collapse: Literal["warn", "stop"] = "warn"
 
     @property
     def shares(self) -> dict[str, float]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 
@@ -31,7 +32,7 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
-class WrittenSamples(DatasetSamples):
+class WrittenSamples(DatasetSamples, ABC):
     """Continuations of prompts that are written during the run.
 
     Attributes:
@@ -40,8 +41,6 @@ class WrittenSamples(DatasetSamples):
         temperature: of the sampling distribution; 1 is the writer's own.
         top_k: draw among so many likeliest tokens; None draws among all.
         top_p: draw among the fewest likeliest tokens that make up this share of the probability.
-        on_collapse: what happens when the student's own text has become repetitive, very short or endless:
-            `warn` says so once, `stop` ends the run with advice.
     """
 
     prompt_tokens: Annotated[int, "[1, inf)"] = 8
@@ -49,12 +48,16 @@ class WrittenSamples(DatasetSamples):
     temperature: Annotated[float, "(0, inf)"] = 1.0
     top_k: Annotated[int, "[1, inf)"] | None = None
     top_p: Annotated[float, "(0, 1]"] = 1.0
-    on_collapse: Literal["warn", "stop"] = "warn"
+
+    # No options but what holds where a kind has none of its own: only a student's text is told more.
+    teacher_tokens = 0.0
+    inner_epochs = 1
+    steps_per_rollout = 1
 
     @property
+    @abstractmethod
     def shares(self) -> dict[str, float]:
         """Share of the rows by writer; what is left is the data set's."""
-        raise NotImplementedError
 
     def open(self, tokenizer: Any) -> OpenWritten:
         """Read and tokenise the rows; nobody writes before `OpenWritten.written_with`."""
@@ -74,14 +77,12 @@ class Kept:
         collection: which collection of own text `rows` belongs to; -1 before the first.
         noted: numbers about the last step's text.
         text: the teacher's, where a teacher writes.
-        ages: of the rows of the last step that were not written anew, in steps.
     """
 
     rows: dict[int, Example] = field(default_factory=dict)
     collection: int = -1
     noted: dict[str, float] = field(default_factory=dict)
     text: KeptText | None = None
-    ages: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class OpenWritten(OpenDataset):
             TutelageError: a teacher is to write, and there is none, or one that cannot.
         """
         needs = self.how.shares.get("teacher", 0.0) > 0
-        mixes = getattr(self.how, "teacher_tokens", 0.0) > 0 and self.how.shares.get("student", 0.0) > 0
+        mixes = self.how.teacher_tokens > 0 and self.how.shares.get("student", 0.0) > 0
         kept = Kept()
         if needs or mixes:
             _able(writers, mixes)
@@ -173,14 +174,14 @@ class OpenWritten(OpenDataset):
     @property
     def _lasts(self) -> int:
         """Optimiser steps for which one collection of text is used."""
-        return getattr(self.how, "inner_epochs", 1) * getattr(self.how, "steps_per_rollout", 1)
+        return self.how.inner_epochs * self.how.steps_per_rollout
 
     def _places(self, step: int, micro: int) -> list[int]:
         """Places in the run of the rows of a micro-batch of this process."""
         start = (micro * self.processes + self.process) * self.micro_rows
         within = range(start, start + self.micro_rows)
         collection, inner = divmod(step, self._lasts)
-        each = getattr(self.how, "steps_per_rollout", 1)
+        each = self.how.steps_per_rollout
         epoch, part = divmod(inner, each)
         size = each * self.rows_per_step
         order: Sequence[int] = range(size)
@@ -198,7 +199,7 @@ class OpenWritten(OpenDataset):
         if self.kept.collection != collection:
             first = collection * self._lasts
             rows: dict[int, Example] = {}
-            for at in range(first, first + getattr(self.how, "steps_per_rollout", 1)):
+            for at in range(first, first + self.how.steps_per_rollout):
                 mine = [self._places(at, micro) for micro in range(self.micro_steps)]
                 rows |= self._written_rows(at, mine)
             self.kept.rows, self.kept.collection = together(rows), collection
@@ -219,7 +220,7 @@ class OpenWritten(OpenDataset):
         if not places:
             return []
         writers, rows = self._writers(), [self._row(place) for place in places]
-        share = getattr(self.how, "teacher_tokens", 0.0)
+        share = self.how.teacher_tokens
         found = continued(
             writers.student,
             [self.prompt(row) for row in rows],
@@ -287,7 +288,7 @@ class OpenWritten(OpenDataset):
 
     def _text_key(self, place: int) -> tuple[int, int]:
         epoch, number = self.numbered(place)
-        return number, epoch % getattr(self.how, "copies", 1)
+        return number, epoch % self.how.copies
 
     def _text_told(self, writers: Writers) -> dict[str, Any]:
         prompts = json.dumps([self.prompt(row) for row in self.examples])
@@ -299,8 +300,9 @@ class OpenWritten(OpenDataset):
         }
 
     def _place(self, writers: Writers) -> Path | None:
-        store = getattr(self.how, "store", None)
-        return writers.folder if store is None else Path(store)
+        # Who keeps nothing (`check`) leaves the recipe's own folder alone too.
+        store = self.how.store
+        return writers.folder if store is None or writers.folder is None else Path(store)
 
     @property
     def _drawing(self) -> Drawing:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.evaluation.overlap import top_overlap
+from tutelage.evaluation.likeliest import top_overlap
 
 
 @given(st.integers(0, 1000), st.integers(1, 12))
