@@ -73,7 +73,7 @@ def killed_after(path: Path, step: int, *changes: str) -> bool:
 
 
 def ends_the_same_when_killed(path: Path, folder: Path) -> bool:
-    """Whether a run in ``folder``, SIGKILLed at a random step and gone on with, has the weights of a whole one."""
+    """Whether a run in ``folder``, SIGKILLed at a random step and gone on with, ends like a whole one."""
     subprocess.run([*COMMAND, str(path)], env=environment(), check=True, capture_output=True)
     step = random.Random(time.time_ns()).randint(1, 5)
     assert killed_after(path, step, f"out={folder}"), f"was not killed at {step}"
