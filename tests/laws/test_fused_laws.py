@@ -139,6 +139,56 @@ def test_several_terms_at_once_are_the_sum_of_each(
         assert_close(whole, torch.stack(parts).sum(0), atol=1e-10, rtol=1e-9)
 
 
+def watching(m: Maker, kinds: tuple[str, str], head: str, temperature: float) -> None:
+    """Values of watched terms are those of plain ones; sum and gradients those of the other terms alone."""
+    learner = student(m, head)
+    one = meeting(EVERY[kinds[0]](m), learner)
+    other = one if kinds[0] == kinds[1] else meeting(EVERY[kinds[1]](m), learner)
+    weights, asked = m.normal("weights", m.n).clamp(min=0), m.normal("asked", m.n).clamp(min=0)
+    names = ("forward_kl", "cross_entropy") if other.needs else ("reverse_kl", "cross_entropy", "forward_kl")
+    pulling = Against(TABLE.load("forward_kl"), one, weights, temperature if kinds[0] not in PARTIAL else 1.0)
+    watched = [Against(TABLE.load(name), other, asked, watched=True) for name in names]
+    with torch.no_grad():
+        _, values = evaluate(learner, [pulling, *(replace(term, watched=False) for term in watched)])
+    fit = torch.stack([v.isfinite() for v in values]).all(0)
+    pulling = replace(pulling, weights=torch.where(fit, weights, 0.0))
+    watched = [replace(term, weights=torch.where(fit, asked, 0.0)) for term in watched]
+    alone, _ = evaluate(learner, [pulling])
+    for order in ([pulling, *watched], [*watched, pulling]):
+        total, seen = evaluate(learner, order)
+        assert_close(total, alone, atol=1e-12, rtol=1e-12)
+        assert_close(
+            gradients(total, learner),
+            gradients(evaluate(learner, [pulling])[0], learner),
+            atol=1e-12,
+            rtol=1e-12,
+        )
+        found = dict(zip(map(id, order), seen, strict=True))
+        for term, value in zip(watched, values[1:], strict=True):
+            there = term.weights != 0
+            assert_close(found[id(term)][there], value[there], atol=1e-12, rtol=1e-12)
+    total, _ = evaluate(learner, watched)
+    assert float(total.detach()) == 0
+    assert all((gradient == 0).all() for gradient in gradients(total, learner))
+
+
+@pytest.mark.parametrize(
+    "kinds", [(kind, kind) for kind in EVERY] + [("hidden", "gold"), ("drawn", "hidden")]
+)
+@given(
+    seed=st.integers(0, 10_000),
+    vocab=st.integers(6, 9),
+    head=st.sampled_from(list(HEADS)),
+    temperature=st.sampled_from([1.0, 2.3]),
+)
+@settings(max_examples=6)
+def test_what_is_watched_moves_nothing(
+    kinds: tuple[str, str], seed: int, vocab: int, head: str, temperature: float
+) -> None:
+    """Beside one term on the same teacher or another, in any order, tempered or not."""
+    watching(Maker(5, vocab, seed), kinds, head, temperature)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_vocabulary_of_several_tiles_gives_the_same(kind: str) -> None:
     """With 2,500 tokens, three tiles, chunks of two positions and a warm temperature."""

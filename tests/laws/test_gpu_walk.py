@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_fused_laws import compared
+from test_fused_laws import compared, watching
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -71,6 +71,12 @@ def test_several_teachers_at_once_are_the_sum_of_each(kinds: tuple[str, ...]) ->
         assert_close(whole, torch.stack(parts).sum(0), atol=1e-10, rtol=1e-9)
 
 
+@pytest.mark.parametrize("kinds", [("hidden", "hidden"), ("hidden", "gold"), ("top k", "mixed")])
+def test_what_is_watched_moves_nothing(kinds: tuple[str, str]) -> None:
+    """As on a CPU."""
+    watching(Maker(5, 200, 7), kinds, "bias, scale and softcap", 1.7)
+
+
 def test_positions_that_fill_up_a_tile_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eleven positions become sixteen; values, gradients and the untouched rows are those of eleven."""
     m = Maker(14, 70, 3)
@@ -97,7 +103,9 @@ def test_the_bodies_of_a_gpu_make_what_those_of_a_cpu_make(name: str, scale: flo
     weights[0, 3] = 0
     coefficient = m.normal("coefficient", 8)
     dense = told.clone()
-    expected = compare(terms, scale, logits, told, *norms, weights * scale, True, dense, add=False, keep=None)
+    expected = compare(
+        terms, scale, logits, told, *norms, weights * scale, (0, 1), True, dense, add=False, keep=None
+    )
     assert_close(sums(logits, told, *norms, terms, scale), expected, atol=1e-12, rtol=1e-12)
     by_hand = assemble(dense, logits, [(scale, norms[0], coefficient)], torch.empty_like(logits))
     parts = ((norms[0], coefficient),)

@@ -28,6 +28,7 @@ def compare(
     log_q_norm: Tensor,
     log_p_norm: Tensor,
     weights: Tensor | None,
+    pulling: Sequence[int],
     some_idle: bool,
     out: Tensor | None,
     add: bool,
@@ -43,7 +44,8 @@ def compare(
         log_q_norm: normaliser of the scaled ``logits``, ``[n]``.
         log_p_norm: normaliser of ``told``.
         weights: of every term at every position ``[K, n]``; None is one term that weighs 1.
-        some_idle: whether one of those weights is zero.
+        pulling: which terms' slopes are wanted.
+        some_idle: whether one of their weights is zero.
         out: takes the weighted sum of the slopes; it may be ``told`` itself.
         add: whether that is added to what is there.
         keep: takes the student's probabilities; it may be ``logits`` itself.
@@ -60,6 +62,8 @@ def compare(
         f, g = divergence.density(log_q, log_p, q, p, **dict(options))
         values.append(f.sum(0))
         slopes.append(g.sum(0))
+        if k not in pulling:
+            continue
         if weights is not None:
             g = g * weights[k]
             if some_idle:

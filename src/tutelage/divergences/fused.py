@@ -99,8 +99,8 @@ def evaluate(
         chunk_rows: positions evaluated at a time; None chooses from the sizes.
 
     Returns:
-        ``sum_k sum_i weights_k[i] * divergence_k[i]``, differentiable; and for every term the
-        unweighted values ``[N]`` in nats, detached, 0 where its weight is 0.
+        ``sum_k sum_i weights_k[i] * divergence_k[i]`` without the watched terms, differentiable; and for
+        every term the unweighted values ``[N]`` in nats, detached, 0 where its weight is 0.
     """
     for term in terms:
         _check(student, term)

@@ -44,6 +44,7 @@ class Against:
         temperature: tempers student and teacher alike, on the teacher's support.
         options: of the divergence.
         by_position: options that differ from position to position, ``[N]`` each.
+        watched: its values are told and nothing else: no share of the sum, no gradient.
     """
 
     divergence: Divergence
@@ -52,6 +53,7 @@ class Against:
     temperature: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
     by_position: Mapping[str, Tensor] = field(default_factory=dict)
+    watched: bool = False
 
     def named(self, rows: Tensor) -> Named:
         """The divergence and what it is told at some positions ``[n]``."""
@@ -74,9 +76,10 @@ class Chunk:
         terms: several terms that share teacher and temperature, with their places among all.
         logits: the student's tile ``[V, n]``, unnormalised.
         normaliser: of the logits, ``[n]``.
-        weights: of every term at every position, ``[K, n]``.
-        inner: what slopes are multiplied with: `weights`, or None if that is done after the products
-            (one term alone, at temperature 1).
+        weights: of every term at every position, ``[K, n]``; 0 where it is not asked.
+        pulling: the terms of the group that have a gradient: all but those that are watched.
+        inner: what slopes are multiplied with: `weights`, 0 for watched terms; or None if that is done
+            after the products (one term alone pulls, at temperature 1).
     """
 
     rows: Tensor
@@ -84,6 +87,7 @@ class Chunk:
     logits: Tensor
     normaliser: Tensor
     weights: Tensor
+    pulling: Sequence[int]
     inner: Tensor | None
 
     @property
@@ -94,7 +98,7 @@ class Chunk:
     def weighted(self, slopes: Tensor) -> Tensor:
         """The weighted sum ``[..., n]`` of slopes ``[K, ..., n]``, by the logits before tempering."""
         if self.inner is None:
-            return slopes[0]
+            return slopes[self.pulling[0]]
         # Positions that only another term asks for: zero times an infinite slope would be NaN.
         weights = self.inner.view(len(self.inner), *[1] * (slopes.dim() - 2), -1)
         return torch.where(weights == 0, 0.0, slopes * weights).sum(0) * self.scale
@@ -128,8 +132,9 @@ class Walk:
         self.workspace = workspace
         self.sizes = workspace.sizes
         # The weights of a single term are multiplied in after the products, where they cost nothing.
-        single = len(terms) == 1 and terms[0].temperature == 1 and not self.sizes.twice
-        self.single = terms[0] if single else None
+        pulling = [term for term in terms if not term.watched]
+        single = len(pulling) == 1 and pulling[0].temperature == 1 and not self.sizes.twice
+        self.single = pulling[0] if single else None
         new = self.workspace.empty
         hidden, weight, bias = wanted
         self.grad_hidden = torch.zeros_like(student.hidden) if hidden else None
@@ -141,7 +146,7 @@ class Walk:
             self.grad_weight = torch.empty_like(student.weight)
         self.untouched = True
         self.grad_bias = new(student.vocab_size).zero_() if bias and student.bias is not None else None
-        self.backward = hidden or weight or bias
+        self.backward = (hidden or weight or bias) and bool(pulling)
         self.values = [new(student.positions).zero_() for _ in terms]
         self.total = torch.zeros((), dtype=torch.float64, device=student.hidden.device)
 
@@ -176,8 +181,12 @@ class Walk:
             weights[:, asked:] = 0
             if len(self.groups) > 1 and not bool((weights != 0).any()):
                 continue
-            chunk = Chunk(rows, group, logits, normaliser, weights, None if self.single else weights)
             first = group[0][1]
+            pulling = [k for k, (_, term) in enumerate(group) if not term.watched]
+            inner = None
+            if self.single is None:
+                inner = weights * weights.new_tensor([[not term.watched] for _, term in group])
+            chunk = Chunk(rows, group, logits, normaliser, weights, pulling, inner)
             mark, kept = self.workspace.mark(), (slopes.dense, slopes.again)
             teacher = tempered(first.teacher, first.temperature).open(rows, self.workspace, logits)
             if isinstance(teacher, FullRows):
@@ -188,10 +197,11 @@ class Walk:
                 values = self._some_tokens(chunk, teacher, slopes)
             if slopes.dense is kept[0] and slopes.again is kept[1]:
                 self.workspace.release(mark)
-            for (index, _), weight, value in zip(group, weights, values, strict=True):
+            for (index, term), weight, value in zip(group, weights, values, strict=True):
                 said = torch.where(weight != 0, value, 0.0)
                 self.values[index][rows[:asked]] = said[:asked].to(logits.dtype)
-                self.total += (weight.double() * said.double()).sum()
+                if not term.watched:
+                    self.total += (weight.double() * said.double()).sum()
         if self.backward:
             self._send_back(rows, asked, opened, logits, slopes)
 
@@ -208,15 +218,16 @@ class Walk:
         local = any(term.by_position for _, term in chunk.terms)  # a kernel is made for options that stay
         if self.sizes.twice and slopes.again is None and not local:
             return self._twice(chunk, told, log_q_norm, log_p_norm, slopes)
-        target = None if not self.backward else told if slopes.dense is None else slopes.dense
+        backward = self.backward and bool(chunk.pulling)
+        target = None if not backward else told if slopes.dense is None else slopes.dense
         # Where nobody needs the logits any more, probabilities are kept there for the last walk.
         lone = len(self.groups) == 1 and not self.sizes.twice
-        slopes.spent = self.backward and lone and self.student.softcap is None
+        slopes.spent = backward and lone and self.student.softcap is None
         part = dataclasses.replace(self.sizes, tokens=max(1, self.sizes.part // logits.shape[1]))
         named = tuple(term.named(chunk.rows) for _, term in chunk.terms)
         values = torch.zeros(chunk.weights.shape, dtype=torch.float64, device=logits.device)
         totals = torch.zeros_like(chunk.weights)
-        some_idle = bool((chunk.weights == 0).any())
+        some_idle = bool((chunk.weights[chunk.pulling] == 0).any())
         for tokens in part.slices(len(logits)):
             f, g = compare(
                 named,
@@ -226,6 +237,7 @@ class Walk:
                 log_q_norm,
                 log_p_norm,
                 None if chunk.inner is None else chunk.inner * scale,
+                chunk.pulling,
                 some_idle,
                 None if target is None else target[tokens],
                 add=target is not told,
@@ -233,7 +245,7 @@ class Walk:
             )
             values += f
             totals += g
-        if self.backward:
+        if backward:
             slopes.dense = target
             slopes.multiples.append(Multiple(scale, log_q_norm, -chunk.weighted(totals)))
         return values
@@ -250,10 +262,11 @@ class Walk:
             f, g = kernel(sums, named, scale)(logits[tokens], told[tokens], log_q_norm, log_p_norm)
             values += f
             totals += g
-        if self.backward:
+        if self.backward and chunk.pulling:
+            assert chunk.inner is not None
             own = Multiple(scale, log_q_norm, -chunk.weighted(totals.to(logits.dtype)))
             slopes.multiples.append(own)
-            slopes.again = Again(named, told, log_p_norm, chunk.weights * scale, own)
+            slopes.again = Again(named, told, log_p_norm, chunk.inner * scale, own)
         return values
 
     def _kept_tokens(self, chunk: Chunk, teacher: BucketRows, slopes: Slopes) -> Tensor:
@@ -275,7 +288,7 @@ class Walk:
             log_q = (student * scale).log_softmax(0)
         pairs = [term.density(chunk.rows, log_q, log_p) for _, term in chunk.terms]
         values, g = (torch.stack(of) for of in zip(*pairs, strict=True))
-        if not self.backward:
+        if not (self.backward and chunk.pulling):
             return values.sum(1)
         if certain:
             slopes.multiples.append(Multiple(1.0, chunk.normaliser, -chunk.weighted(g.sum(1))))
@@ -301,7 +314,7 @@ class Walk:
             torch.where(teacher.factors == 0, 0.0, torch.stack(of) * teacher.factors)
             for of in zip(*pairs, strict=True)
         )
-        if self.backward:
+        if self.backward and chunk.pulling:
             slopes.multiples.append(Multiple(1.0, chunk.normaliser, -chunk.weighted(g.sum(1))))
             slopes.added.append(entries.holding(chunk.weighted(g)))
         return f.sum(1)
