@@ -133,12 +133,28 @@ class Batch:
         )
 
 
+@dataclass(frozen=True)
+class Running:
+    """A run, as a teacher that follows it is told of it.
+
+    Attributes:
+        student: the model that is trained (`tutelage.models.LanguageModel`), with its weights of step 0.
+        steps: optimiser steps in all; 1 where nothing is trained.
+    """
+
+    student: Any
+    steps: int = 1
+
+
 @runtime_checkable
 class Teacher(Protocol):
     """A batch in, a distribution at its counted positions out. Describing one is free.
 
+    What else a teacher may have that moves with a run is listed in `tutelage.teachers.moving`.
+
     Attributes:
-        vocabulary: what its token ids mean (`tutelage.models.Vocabulary`); None until it is open.
+        vocabulary: what its token ids mean (`tutelage.models.Vocabulary`); None until it is open, and of
+            one that is made of the student alone until it was told of the run.
     """
 
     @property

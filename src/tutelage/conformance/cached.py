@@ -27,6 +27,7 @@ from tutelage.stores.places import folder_at
 from tutelage.stores.rows import row_key
 from tutelage.teachers.cached import CachedTeacher
 from tutelage.teachers.fingerprint import fingerprint
+from tutelage.teachers.moving import standing
 
 EXACT, SHORT, TOP_K, SAMPLED = "hidden, float32", "hidden, bfloat16", "top_k", "sampled"
 FORMS = {
@@ -44,6 +45,10 @@ def cached_is_local(subject: Subject, scratch: Path) -> Answers:
         raise NotChecked(NO_TEACHER)
     if isinstance(subject.teacher, CachedTeacher):
         return _own(subject, subject.teacher)
+    try:
+        standing(subject.teacher, "cached")
+    except TutelageError as error:
+        raise NotChecked(error.problem) from None
     source = _source(subject)
     found: dict[str, Found | str] = {}
     for measure, form in FORMS.items():

@@ -13,7 +13,7 @@ from torch import Tensor
 from tutelage.distribution import Distribution, Hidden
 from tutelage.divergences.fused import Against, evaluate
 from tutelage.errors import TutelageError
-from tutelage.interfaces import Batch, Teacher
+from tutelage.interfaces import Batch, Running, Teacher
 from tutelage.models import LanguageModel, Shared
 from tutelage.objective import Term
 from tutelage.recipes import Recipe
@@ -29,6 +29,7 @@ from tutelage.run.opened import (
 from tutelage.run.study import make_accelerator
 from tutelage.run.suited import serves
 from tutelage.stores.rows import row_key
+from tutelage.teachers import moving
 from tutelage.teachers.fingerprint import members
 from tutelage.text import Example, collate
 
@@ -211,6 +212,7 @@ def opened(recipe: Recipe) -> Subject:
     if teacher is not None:
         for arm in arms:
             serves(arm, teacher)
+        teacher = moving.beside(teacher, Running(student))
     shared = meeting(student, teacher)
     word = held_out_word(single)
     samples = shelf.samples(word or single.samples, student)

@@ -19,6 +19,7 @@ from tutelage.run.suited import known_before
 from tutelage.run.told import told_text
 from tutelage.stores.manifest import TOKENIZER, VOCABULARY, encoded
 from tutelage.stores.rows import row_key
+from tutelage.teachers import moving
 from tutelage.teachers.fingerprint import members
 from tutelage.text import Example
 
@@ -75,6 +76,7 @@ def opened_source(recipe: Recipe, shelf: Shelf, *, measured_rows: int = 64) -> S
     with recipe.blaming("teacher"):
         teacher = shelf.teacher(word)
         assert teacher is not None
+        moving.standing(teacher, "cached")
         shared = meeting(student, teacher)
     columns = tuple(getattr(teacher, "columns", ()))
     found: dict[bytes, Example] = {}

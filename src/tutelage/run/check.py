@@ -13,7 +13,7 @@ import torch
 
 from tutelage.evaluation.held_out import HeldOut
 from tutelage.evaluation.intervals import Interval, over_rows
-from tutelage.interfaces import Batch, Teacher, Writers
+from tutelage.interfaces import Batch, Running, Teacher, Writers
 from tutelage.models import LanguageModel
 from tutelage.recipes import Recipe
 from tutelage.run.learner import Learner, recompute_activations
@@ -21,6 +21,7 @@ from tutelage.run.opened import Shelf, estimator_of, meeting, open_words, try_ob
 from tutelage.run.single import Job, Probe
 from tutelage.run.special_tokens import special_tokens
 from tutelage.run.study import make_accelerator
+from tutelage.teachers import moving
 from tutelage.text import show
 
 GO = "go"
@@ -82,7 +83,9 @@ def check(recipe: Recipe) -> CheckResult:
     shelf = Shelf(accelerator)
     open_words(single, shelf)
     student = shelf.student(single, single.seed)
+    running = Running(student)
     teacher = shelf.teacher(single.teacher) if single.needs_teacher else None
+    teacher = None if teacher is None else moving.beside(teacher, running)
     samples = shelf.samples(single.samples, student)
     shared = meeting(student, teacher)
     findings = {"text": f"{samples.source.found}; {samples.said}", "vocabulary": shared.said}
@@ -91,7 +94,7 @@ def check(recipe: Recipe) -> CheckResult:
     speaks = getattr(teacher, "loaded", None) or getattr(teacher, "opened", None)
     marks, ids = special_tokens(student, speaks, samples)
     findings |= marks
-    probe = Probe(Job("check", single.seed, single, Path(recipe.out)), shelf, student, accelerator)
+    probe = Probe(Job("check", single.seed, single, Path(recipe.out)), shelf, running, accelerator)
     where = "held-out text"
     if not probe.batches:
         where = "training text, for want of `evaluation:`"
@@ -171,7 +174,8 @@ def _memory(
         seed=recipe.seed, micro_rows=training.per_device_train_batch_size, micro_steps=1
     ).written_with(Writers(student, shared, teacher))
     batch = handed.micro_batches(0)[0].to(student.model.device)
-    learner = Learner(student, recipe.objective, estimator_of(recipe), shared)
+    watches = moving.watches(teacher) if recipe.compares else ()
+    learner = Learner(student, recipe.objective, estimator_of(recipe), shared, watches)
     counted: dict[str, int] = {}
     for writer in ("all", "dataset", "teacher", "student"):
         counted[writer], counted[f"{writer} rows"] = batch.counts(writer)

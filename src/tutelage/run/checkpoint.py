@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tutelage.errors import Damaged
 from tutelage.files import cannot_write, flush
 
 PREFIX = "step-"
+TEACHER = "teacher.safetensors"
 GO_ON = (
     "make room, or write elsewhere (`out:`); the last good state is untouched and the same command goes on"
 )
@@ -40,12 +41,14 @@ class Checkpoint:
         weights: trained and buffered tensors by name.
         optimizer: the optimiser's tensors, ``<parameter>//<key>``.
         values: everything else, as plain JSON values (counters, state of samples and schedules).
+        teacher: tensors of a teacher that moves with the student, such as averaged weights.
     """
 
     step: int
     weights: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
     values: Mapping[str, Any]
+    teacher: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
@@ -58,6 +61,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     with writing(target) as temporary:
         save_file(_plain(checkpoint.weights), temporary / "weights.safetensors")
         save_file(_plain(checkpoint.optimizer), temporary / "optimizer.safetensors")
+        if checkpoint.teacher:
+            save_file(_plain(checkpoint.teacher), temporary / TEACHER)
         state = {"step": checkpoint.step, "values": checkpoint.values}
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         hashes = {path.name: file_hash(path) for path in sorted(temporary.iterdir())}
@@ -104,6 +109,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             weights=load_file(path / "weights.safetensors"),
             optimizer=load_file(path / "optimizer.safetensors"),
             values=state["values"],
+            teacher=load_file(path / TEACHER) if TEACHER in hashes else {},
         )
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise _damaged(path, str(error)) from error

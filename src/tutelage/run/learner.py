@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tutelage.distribution import Distribution, Hidden, restricted
-from tutelage.divergences.fused import evaluate
+from tutelage.divergences import TABLE
+from tutelage.divergences.fused import Against, evaluate
 from tutelage.interfaces import Batch
 from tutelage.models import LanguageModel, Shared, rows_of
 from tutelage.objective import Term
@@ -26,26 +28,51 @@ class Learner(nn.Module):
         objective: the terms of the loss.
         estimator: turns terms and a batch into what the fused evaluation computes.
         shared: the token ids on which student and teacher meet.
+        watches: divergences from the teacher to be told of beside the loss.
     """
 
     def __init__(
-        self, student: LanguageModel, objective: Sequence[Term], estimator: Any, shared: Shared
+        self,
+        student: LanguageModel,
+        objective: Sequence[Term],
+        estimator: Any,
+        shared: Shared,
+        watches: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.model = student.model
         self.objective = tuple(objective)
         self.estimator = estimator
         self.shared = shared
+        self.watches = tuple(watches)
 
     def forward(
         self, batch: Batch, teacher: Distribution | None, counted: Mapping[str, int]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """This micro-batch's share of the step's loss, and each term's values ``[N]`` in nats."""
+    ) -> tuple[Tensor, Tensor]:
+        """This micro-batch's share of the step's loss, and of what is watched ``[K]``, in nats per token."""
         student = self.rows(batch)
         if teacher is not None:
             teacher = meet(teacher, self.shared)
         terms = self.estimator.terms(self.objective, batch, student, teacher, counted)
-        return evaluate(student, terms)
+        if teacher is None or not self.watches:
+            share, _ = evaluate(student, terms)
+            return share, torch.zeros(len(self.watches), dtype=torch.float64)
+        weights = self._asked(batch, counted).to(student.hidden.device)
+        watched = [Against(TABLE.load(name), teacher, weights, watched=True) for name in self.watches]
+        share, values = evaluate(student, [*terms, *watched])
+        seen = [(weights.double() * value.double()).sum() for value in values[len(terms) :]]
+        return share, torch.stack(seen)
+
+    def _asked(self, batch: Batch, counted: Mapping[str, int]) -> Tensor:
+        """What each position ``[N]`` weighs in a mean over all that some term compares with the teacher."""
+        writers = {term.on for term in self.objective if term.against == "teacher"}
+        if "all" in writers:
+            writers = {"all"}
+        total = sum(counted[writer] for writer in writers)
+        asked = torch.zeros(batch.counted, dtype=torch.float32)
+        for writer in writers:
+            asked += 1.0 if writer == "all" else batch.written_by(writer).cpu().float()
+        return asked / max(total, 1)
 
     def rows(self, batch: Batch) -> Hidden:
         """What the student says at the counted positions, on the shared tokens."""

@@ -28,6 +28,7 @@ from tutelage.run.learner import Learner
 from tutelage.run.metrics import Metrics
 from tutelage.run.watch import Watch, overlap
 from tutelage.seeds import drawing_from
+from tutelage.teachers import moving
 
 Probe = Callable[[], Mapping[str, float]]
 
@@ -38,7 +39,7 @@ class Words:
 
     Attributes:
         learner: the student and its loss.
-        teacher: an open teacher, or None.
+        teacher: an open teacher that was told of this run, or None.
         samples: an open source of batches for this process.
         constraint: what the weights must obey.
         training: the recipe's `training:`.
@@ -79,24 +80,28 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
             group["lr"] = rate(step)
         batches = words.samples.micro_batches(step)
         counted = counted_tokens(batches, learner, accelerator)
-        loss = torch.zeros((), dtype=torch.float64)
+        # The loss, and after it what the teacher watches.
+        seen = torch.zeros(1 + len(learner.watches), dtype=torch.float64)
         learner.train()
         with drawing_from(words.seed, "dropout", step, accelerator.process_index):
             for index, batch in enumerate(batch.to(accelerator.device) for batch in batches):
                 told = None if words.teacher is None else words.teacher(batch)
                 with _gathering(accelerator, wrapped, last=index + 1 == len(batches)):
-                    share, _ = wrapped(batch, told, counted)
+                    share, watched = wrapped(batch, told, counted)
                     # Data parallelism averages gradients over processes; a share is of the whole step.
                     accelerator.backward(share * accelerator.num_processes)
-                loss += share.detach().double().cpu()
+                seen += torch.cat([share.detach().double().cpu()[None], watched.cpu()])
         norm: Any = accelerator.clip_grad_norm_(learner.parameters(), training.max_grad_norm or float("inf"))
-        total: Any = accelerator.reduce(loss.to(accelerator.device), "sum")
-        _finite(float(total), float(norm), step + 1)
+        totals: Any = accelerator.reduce(seen.to(accelerator.device), "sum")
+        loss, *others = totals.tolist()
+        _finite(loss, float(norm), step + 1)
         stepper.step()
         stepper.zero_grad()
         words.constraint.project(learner.model.named_parameters())
         done = step + 1
-        metrics.step(done, float(total), rate(step), float(norm), counted["all"], noted(words))
+        numbers = dict(zip(learner.watches, others, strict=True))
+        metrics.step(done, loss, rate(step), float(norm), counted["all"], noted(words, numbers))
+        moving.stepped(words.teacher, step, numbers)
         watch.step(done)
         if done % training.eval_steps == 0 or done == words.steps:
             metrics.evaluation(done, {**probe(), **overlap(learner, words.teacher, batches)})
@@ -105,9 +110,11 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
     return begun
 
 
-def noted(words: Words) -> dict[str, float]:
-    """Numbers of the last step that samples and estimator tell about it."""
-    return {**words.samples.noted, **getattr(words.learner.estimator, "noted", {})}
+def noted(words: Words, watched: Mapping[str, float]) -> dict[str, float]:
+    """Numbers of the last step that samples, estimator and teacher tell about it."""
+    seen = {f"watched_{name}_nats": value for name, value in watched.items()}
+    estimator = getattr(words.learner.estimator, "noted", {})
+    return {**words.samples.noted, **estimator, **moving.noted(words.teacher), **seen}
 
 
 def make_optimizer(learner: torch.nn.Module, training: Training) -> torch.optim.Optimizer:
@@ -187,6 +194,7 @@ def _resume(
     restore_weights(words.learner.model, found.weights)
     restore_optimizer(optimizer, words.learner.model, found.optimizer)
     words.samples.load_state_dict(found.values["samples"])
+    moving.restore(words.teacher, found.values.get("teacher", {}), found.teacher)
     metrics.forget_after(found.step)
     metrics.counted = found.values["counted_tokens"]
     watch.first = found.values.get("first_own_text", [])
@@ -208,7 +216,9 @@ def _save(
             "samples": words.samples.state_dict(),
             "counted_tokens": metrics.counted,
             "first_own_text": watch.first,
+            "teacher": moving.state_of(words.teacher),
         }
-        state = Checkpoint(step, weights_of(model), optimizer_tensors(optimizer, model), values)
+        optimized, teacher = optimizer_tensors(optimizer, model), moving.tensors_of(words.teacher)
+        state = Checkpoint(step, weights_of(model), optimized, values, teacher)
         save_checkpoint(folder / "state", state, words.training.save_total_limit)
     accelerator.wait_for_everyone()

@@ -32,6 +32,7 @@ from tutelage.samples import TABLE as SAMPLES
 from tutelage.seeds import stream_seed
 from tutelage.teachers import TABLE as TEACHERS
 from tutelage.teachers.fingerprint import fingerprint, members
+from tutelage.teachers.moving import measured
 
 
 class Shelf:
@@ -87,10 +88,11 @@ class Shelf:
     def measuring(self, word: TeacherWord | None) -> Teacher | None:
         """The teacher as students are measured against: whole, where training takes less of it."""
         teacher = self.teacher(word)
-        whole = getattr(teacher, "measured", None)
-        if word is None or whole is None:
-            return teacher
-        return self._measuring.setdefault(_key(word), whole())
+        if word is None or teacher is None:
+            return None
+        if _key(word) not in self._measuring:
+            self._measuring[_key(word)] = measured(teacher)
+        return self._measuring[_key(word)]
 
     def caches(self) -> dict[str, str]:
         """Identities of the caches that were opened so far, by their places."""
@@ -180,12 +182,13 @@ def estimator_of(recipe: Recipe) -> Any:
 
 
 def meeting(student: LanguageModel, teacher: Teacher | None) -> Shared:
-    """The token ids on which student and teacher provably meet; without a teacher the student's own.
+    """The token ids on which student and teacher provably meet; those of a student alone are its own.
 
     Raises:
         NotShared: their tokenizers differ.
     """
-    return prove_shared(student.vocabulary, student.vocabulary if teacher is None else teacher.vocabulary)
+    told = None if teacher is None else teacher.vocabulary
+    return prove_shared(student.vocabulary, student.vocabulary if told is None else told)
 
 
 def open_words(recipe: Recipe, shelf: Shelf) -> None:

@@ -14,7 +14,7 @@ from tutelage.distribution import Distribution
 from tutelage.evaluation.calibration import ece
 from tutelage.evaluation.held_out import measured_positions
 from tutelage.evaluation.intervals import over_seeds, spread, t95
-from tutelage.interfaces import Machine
+from tutelage.interfaces import Machine, Running
 from tutelage.models import load_model, write
 from tutelage.recipes import Recipe, written
 from tutelage.run.opened import Shelf
@@ -103,7 +103,8 @@ def heat(jobs: list[Job], shelf: Shelf, accelerator: Accelerator) -> list[dict[s
 
 def _heat(job: Job, shelf: Shelf, accelerator: Accelerator) -> dict[str, Any] | None:
     student = load_model(str(job.folder / "student"), machine=shelf.machine)
-    probe = Probe(job, shelf, student, accelerator)
+    untouched = Running(shelf.student(job.recipe, job.seed))
+    probe = Probe(job, shelf, untouched, accelerator, trained=student)
     if not probe.batches or probe.teacher is None:
         return None
     # The whole row: a teacher on disk knows rows, not beginnings of them.

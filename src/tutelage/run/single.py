@@ -14,13 +14,14 @@ from accelerate import Accelerator
 from tutelage.distribution import Distribution, left_out
 from tutelage.evaluation.held_out import HeldOut, measure
 from tutelage.files import write_text
-from tutelage.interfaces import Batch, Teacher
+from tutelage.interfaces import Batch, Running, Teacher
 from tutelage.models import LanguageModel, merged, save_student
 from tutelage.recipes import Recipe
 from tutelage.run.learner import Learner, meet, recompute_activations, said_by
 from tutelage.run.loop import Words, train
 from tutelage.run.metrics import Metrics
 from tutelage.run.opened import Shelf, constraint_of, estimator_of, meeting, only_shared
+from tutelage.teachers import moving
 
 MEASURED = "measured.json"
 
@@ -64,14 +65,16 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
         processes=accelerator.num_processes,
         process=accelerator.process_index,
     )
-    shared = meeting(student, teacher)
+    steps = training.max_steps if training.max_steps > 0 else samples.steps(training.num_train_epochs)
+    running = Running(student, steps)
+    followed = None if teacher is None else moving.beside(teacher, running)
+    shared = meeting(student, followed)
     only_shared(samples, shared, student)
     samples = samples.written_with(shelf.writers(recipe, student, shared, teacher))
-    learner = Learner(student, recipe.objective, estimator_of(recipe), shared)
-    steps = training.max_steps if training.max_steps > 0 else samples.steps(training.num_train_epochs)
-    asked = teacher if recipe.compares else None  # one that only writes is not asked
+    asked = followed if recipe.compares else None  # one that only writes is not asked
+    learner = Learner(student, recipe.objective, estimator_of(recipe), shared, moving.watches(asked))
     words = Words(learner, asked, samples, constraint_of(recipe), training, steps, job.seed)
-    probe = Probe(job, shelf, student, accelerator)
+    probe = Probe(job, shelf, running, accelerator)
     metrics = Metrics(
         job.folder / "metrics.jsonl",
         steps,
@@ -81,6 +84,8 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
         track=_tracker(recipe, accelerator, job),
     )
     with metrics:
+        for line in moving.warnings(asked):
+            metrics.say(f"warning: {line}")
         train(words, job.folder, accelerator, metrics, probe)
     if accelerator.is_main_process:
         save_student(merged(student), job.folder / "student")
@@ -97,18 +102,28 @@ class Probe:
     Args:
         job: the run.
         shelf: where teachers and text are open.
-        student: the model that is measured as it changes.
+        running: its student is measured as it changes; a teacher may be made of it as it is now.
         accelerator: only the first process measures.
+        trained: another student, which is measured instead of the run's.
     """
 
-    def __init__(self, job: Job, shelf: Shelf, student: LanguageModel, accelerator: Accelerator) -> None:
-        self.student = student
-        self.teacher: Teacher | None = shelf.measuring(job.recipe.teacher or job.report_teacher)
-        self.shared = meeting(student, self.teacher)
+    def __init__(
+        self,
+        job: Job,
+        shelf: Shelf,
+        running: Running,
+        accelerator: Accelerator,
+        trained: LanguageModel | None = None,
+    ) -> None:
+        self.student: LanguageModel = trained or running.student
+        shown = shelf.measuring(job.recipe.teacher or job.report_teacher)
+        self.teacher: Teacher | None = None if shown is None else moving.beside(shown, running)
+        self.shared = meeting(self.student, self.teacher)
+        self._of_run = self.teacher is not shown
         self.accelerator = accelerator
-        self.batches = shelf.held_out(job.recipe, student)
+        self.batches = shelf.held_out(job.recipe, self.student)
         self._shelf = shelf
-        self._learner = Learner(student, (), None, self.shared)
+        self._learner = Learner(self.student, (), None, self.shared)
 
     def __call__(self) -> Mapping[str, float]:
         """Means per counted token, by the names of ``metrics.jsonl``; empty without held-out text."""
@@ -142,7 +157,7 @@ class Probe:
                 )
             }
             if self.teacher is not None:
-                told = self._shelf.told(self.teacher, batch)
+                told = self._said(self.teacher, batch)
                 found["mass_left_out"] = float(left_out(told, shared.width, never, rows).mean())
         model.train(training)
         return found
@@ -159,7 +174,11 @@ class Probe:
 
     def _told(self, batch: Batch) -> Distribution:
         assert self.teacher is not None
-        return meet(self._shelf.told(self.teacher, batch), self.shared)
+        return meet(self._said(self.teacher, batch), self.shared)
+
+    def _said(self, teacher: Teacher, batch: Batch) -> Distribution:
+        # One that was made for this run may move with it, and must not outlive it on the shelf.
+        return teacher(batch) if self._of_run else self._shelf.told(teacher, batch)
 
 
 def _measured(found: HeldOut) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from accelerate.utils import ProjectConfiguration
 from tutelage.compiled import NOT_COMPILED
 from tutelage.errors import MissingExtra, TutelageError
 from tutelage.files import write_text
+from tutelage.interfaces import Running
 from tutelage.recipes import Recipe
 from tutelage.run import provenance
 from tutelage.run.opened import Shelf, open_words, try_objective
@@ -183,7 +184,7 @@ def _measure_untouched(recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerato
         path = _untouched(Path(recipe.out), seed)
         if not path.exists():
             job = Job(UNTOUCHED, seed, recipe, path.parent, recipe.teacher)
-            probe = Probe(job, shelf, shelf.student(recipe, seed), accelerator)
+            probe = Probe(job, shelf, Running(shelf.student(recipe, seed)), accelerator)
             found = probe.held_out()
             write_text(
                 path,

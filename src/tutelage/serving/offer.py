@@ -24,6 +24,7 @@ from tutelage.serving.answers import PAD_ID, kinds
 from tutelage.stores.payload import Form, Frame, Kind, framed
 from tutelage.stores.question import PROTOCOL
 from tutelage.stores.wire import Limits
+from tutelage.teachers import moving
 from tutelage.teachers.fingerprint import fingerprint, members
 from tutelage.text import Example, collate
 
@@ -141,6 +142,7 @@ def offered(teacher: Teacher, name: str, device: str, dtype: str = "float32") ->
     Raises:
         TutelageError: what it says cannot be sent on.
     """
+    moving.standing(teacher, "served")
     columns = _columns(teacher)
     vocabulary: Vocabulary = teacher.vocabulary
     known = [i for i, token in enumerate(vocabulary.tokens) if token is not None]

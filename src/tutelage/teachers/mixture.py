@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from tutelage.distribution import Distribution, mixed, restricted
+from tutelage.distribution import Distribution, mixed
 from tutelage.errors import TutelageError, listed
-from tutelage.interfaces import Batch, Machine, Teacher, writes_text
-from tutelage.models import Shared, common
+from tutelage.interfaces import Batch, Machine, Running, Teacher, writes_text
+from tutelage.models import Shared
+from tutelage.teachers.moving import of_student
+from tutelage.teachers.together import cut, met
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,13 @@ class MixtureTeacher:
     def open(self, machine: Machine) -> MixtureTeacher:
         """Open all members and prove on which ids they meet."""
         teachers = tuple(teacher.open(machine) for teacher in self.teachers)
-        shared = common(*(teacher.vocabulary for teacher in teachers))
-        return dataclasses.replace(self, teachers=teachers, shared=shared)
+        return dataclasses.replace(self, teachers=teachers, shared=met(teachers))
+
+    def beside(self, running: Running) -> MixtureTeacher:
+        """The same mixture in a run; where a member is made of the student, its ids have to be shared too."""
+        if not any(of_student(teacher) for teacher in self.teachers):
+            return self
+        return dataclasses.replace(self, shared=met(self.teachers, running))
 
     def __call__(self, batch: Batch) -> Distribution:
         """What the members say, mixed; with `route` a member is run on its own rows only."""
@@ -75,7 +82,7 @@ class MixtureTeacher:
             weights = self._routed(batch)
             asked = [k for k in asked if bool((weights[:, k] > 0).any())]
             weights = weights[:, list(asked)]
-        members = [self._cut(self.teachers[k](batch)) for k in asked]
+        members = [cut(self.teachers[k](batch), self.shared) for k in asked]
         if len(members) == 1:
             return members[0]
         return mixed(members, weights)
@@ -91,10 +98,6 @@ class MixtureTeacher:
         members: list[Any] = list(self.teachers)
         reading = [teacher.reader(rows, shared) for teacher in members]
         return MixtureReader(reading, (weights / weights.sum()).log().tolist())
-
-    def _cut(self, distribution: Distribution) -> Distribution:
-        never = torch.tensor(self.shared.unassigned, dtype=torch.long, device=distribution.like.device)
-        return restricted(distribution, self.shared.width, never)
 
     def _routed(self, batch: Batch) -> Tensor:
         assert self.route is not None
