@@ -25,6 +25,7 @@ from tutelage.distribution import (
     OfStudent,
     Sampled,
     TopK,
+    alpha_mixed,
     drawn,
     gold,
     interpolated,
@@ -235,6 +236,12 @@ KINDS: dict[str, Callable[[Maker], Distribution]] = {
     "product with top k": lambda m: product([m.hidden("h"), m.top_k("k")], [0.5, 1.2]),
     "interpolated": lambda m: interpolated(m.full("f"), m.hidden("h"), 0.3),
     "interpolated from the student": lambda m: interpolated(m.of_student(), m.hidden("h"), 0.3),
+    "interpolated by an alpha-mixture": lambda m: alpha_mixed(
+        [m.of_student(), m.hidden("h")], [0.6, 0.4], 0.3
+    ),
+    "an alpha-mixture beyond the ends": lambda m: alpha_mixed(
+        [m.dense("d"), m.top_k("k"), m.full("f")], [1.0, 2.0, 1.0], 2.5
+    ),
     "interpolated from the student to top k": lambda m: interpolated(m.of_student(), m.top_k("k"), 0.4),
     "shifted": lambda m: shifted(m.hidden("h"), towards=m.dense("d"), away_from=m.full("f"), strength=1.5),
     "shifted backwards": lambda m: shifted(

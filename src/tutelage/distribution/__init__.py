@@ -2,8 +2,8 @@
 
 Kinds: `Hidden` (hidden states and an output layer), `Dense` (written out), `TopK` (k tokens and the
 mass of the rest), `Sampled` (tokens drawn from it), `OfStudent` (the student's own rows). Operations
-give a distribution back: `tempered`, `interpolated`, `shifted`, `mixed`, `product`, `restricted`,
-`renamed`. `kept` and `drawn` make a small one of any.
+give a distribution back: `tempered`, `interpolated`, `shifted`, `mixed`, `product`, `alpha_mixed`,
+`restricted`, `renamed`. `kept` and `drawn` make a small one of any.
 
 >>> import torch
 >>> from tutelage.distribution import Dense, mixed
@@ -17,7 +17,14 @@ from tutelage.distribution.dense import Dense
 from tutelage.distribution.hidden import Hidden
 from tutelage.distribution.joined import Joined
 from tutelage.distribution.moved import left_out, renamed, restricted
-from tutelage.distribution.operations import interpolated, mixed, product, shifted, tempered
+from tutelage.distribution.operations import (
+    alpha_mixed,
+    interpolated,
+    mixed,
+    product,
+    shifted,
+    tempered,
+)
 from tutelage.distribution.sampled import Sampled, drawn
 from tutelage.distribution.student import OfStudent
 from tutelage.distribution.top_k import TopK, gold, kept
@@ -30,6 +37,7 @@ __all__ = [
     "OfStudent",
     "Sampled",
     "TopK",
+    "alpha_mixed",
     "drawn",
     "gold",
     "interpolated",

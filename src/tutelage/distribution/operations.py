@@ -118,6 +118,42 @@ def mixed(distributions: Sequence[Distribution], weights: Sequence[float] | Tens
     return _Mixed(distributions, given / given.sum(1, keepdim=True))
 
 
+def alpha_mixed(
+    distributions: Sequence[Distribution], weights: Sequence[float], order: float
+) -> Distribution:
+    """Amari's alpha-mixture: ``(sum_k weight_k p_k^c)^(1/c)``, normalised, with ``c = (1 - order) / 2``.
+
+    Order -1 is the mean of probabilities (`mixed`), order 1 the geometric mean (`product`); the higher, the
+    more a token has to be likely for all. Beyond -1 and 1 the order may be any finite number.
+
+    Args:
+        distributions: K members.
+        weights: K numbers, scaled to sum to one.
+        order: the family's alpha.
+
+    Raises:
+        OutOfRange: a weight is negative or infinite, all are zero, or ``order`` is not finite.
+
+    Source: Amari 2007, Integration of stochastic models by minimizing alpha-divergence; for distillation Shin
+    et al. 2025, AMiD, arXiv:2510.15982.
+    """
+    if not math.isfinite(order):
+        raise OutOfRange(
+            f"the order of an alpha-mixture is {order}",
+            expected="a finite number",
+            fix="write 1 for the geometric mean, -1 for the mean of probabilities",
+        )
+    _weights(weights, len(distributions))
+    given = torch.as_tensor(weights, dtype=torch.float64)
+    given = given / given.sum()
+    if order == 1:
+        return product(distributions, given.tolist())
+    kept = [k for k, weight in enumerate(given.tolist()) if weight != 0]
+    if order == -1 or len(kept) == 1:
+        return mixed(distributions, given)
+    return _AlphaMixed([distributions[k] for k in kept], given[kept], (1 - order) / 2)
+
+
 class _Product(Combined):
     def __init__(self, members: Sequence[Distribution], powers: tuple[float, ...]) -> None:
         super().__init__(members)
@@ -175,6 +211,21 @@ class _Mixed(Combined):
         for tile, weight in zip(logs[1:], weights[1:], strict=True):
             total = torch.logaddexp(total, tile.add_(weight), out=total)
         return total
+
+
+class _AlphaMixed(Combined):
+    from_probabilities = True
+
+    def __init__(self, members: Sequence[Distribution], weights: Tensor, power: float) -> None:
+        super().__init__(members)
+        self.log_weights = weights.log().tolist()
+        self.power = power
+
+    def combine(self, logs: list[Tensor], place: Place) -> Tensor:
+        total = logs[0].mul_(self.power).add_(self.log_weights[0])
+        for tile, weight in zip(logs[1:], self.log_weights[1:], strict=True):
+            total = torch.logaddexp(total, tile.mul_(self.power).add_(weight), out=total)
+        return total.div_(self.power)
 
 
 def _named(place: Place, column: int, position: int) -> str:

@@ -57,22 +57,31 @@ class Learner(nn.Module):
         if teacher is None or not self.watches:
             share, _ = evaluate(student, terms)
             return share, torch.zeros(len(self.watches), dtype=torch.float64)
-        weights = self._asked(batch, counted).to(student.hidden.device)
+        asked = self._asked(batch, counted)
+        if asked is None:
+            share, _ = evaluate(student, terms)
+            return share, torch.full((len(self.watches),), torch.nan, dtype=torch.float64)
+        weights = asked.to(student.hidden.device)
         watched = [Against(TABLE.load(name), teacher, weights, watched=True) for name in self.watches]
         share, values = evaluate(student, [*terms, *watched])
         seen = [(weights.double() * value.double()).sum() for value in values[len(terms) :]]
         return share, torch.stack(seen)
 
-    def _asked(self, batch: Batch, counted: Mapping[str, int]) -> Tensor:
-        """What each position ``[N]`` weighs in a mean over all that some term compares with the teacher."""
+    def _asked(self, batch: Batch, counted: Mapping[str, int]) -> Tensor | None:
+        """What each position ``[N]`` weighs in a mean over all that some term compares with the teacher.
+
+        None if the whole step has none.
+        """
         writers = {term.on for term in self.objective if term.against == "teacher"}
         if "all" in writers:
             writers = {"all"}
         total = sum(counted[writer] for writer in writers)
+        if not total:
+            return None
         asked = torch.zeros(batch.counted, dtype=torch.float32)
         for writer in writers:
             asked += 1.0 if writer == "all" else batch.written_by(writer).cpu().float()
-        return asked / max(total, 1)
+        return asked / total
 
     def rows(self, batch: Batch) -> Hidden:
         """What the student says at the counted positions, on the shared tokens."""

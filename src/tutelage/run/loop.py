@@ -101,7 +101,8 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
         done = step + 1
         numbers = dict(zip(learner.watches, others, strict=True))
         metrics.step(done, loss, rate(step), float(norm), counted["all"], noted(words, numbers))
-        moving.stepped(words.teacher, step, numbers)
+        for line in moving.stepped(words.teacher, step, numbers):
+            metrics.say(f"warning: {line}")
         watch.step(done)
         if done % training.eval_steps == 0 or done == words.steps:
             metrics.evaluation(done, {**probe(), **overlap(learner, words.teacher, batches)})

@@ -9,6 +9,7 @@ TABLE = Table(
     {
         "model": Entry("tutelage.teachers.model:ModelTeacher"),
         "mixture": Entry("tutelage.teachers.mixture:MixtureTeacher"),
+        "interpolated": Entry("tutelage.teachers.interpolated:InterpolatedTeacher", paper="taid"),
         "cached": Entry("tutelage.teachers.cached:CachedTeacher"),
         "server": Entry("tutelage.teachers.server:ServerTeacher"),
     },

@@ -9,7 +9,7 @@ a teacher and every teacher inside it.
 | `of_student` | true where it says nothing without a student: no cache, no server |
 | `moves` | true where what it says about a text changes from step to step |
 | `watches` | names of divergences from the student to be told of, by `stepped` |
-| `stepped(step, seen)` | step `step` (from 0) was made, and these means were seen in it, nats per token |
+| `stepped(step, seen)` | step `step` (from 0) was made with these means in nats per token; a line or None |
 | `state_dict()`, `load_state_dict(state)` | plain JSON values that resuming needs |
 | `tensors()`, `load_tensors(tensors)` | named tensors that resuming needs |
 | `noted` | numbers for ``metrics.jsonl``, of the step that is being made |
@@ -55,7 +55,7 @@ def of_student(teacher: Teacher) -> bool:
 
 
 def standing(teacher: Teacher, what: str) -> None:
-    """Refuse a teacher that says nothing without the student of a run.
+    """Refuse a teacher that says nothing without the student of a run, or changes in it.
 
     Args:
         teacher: described or open.
@@ -65,10 +65,11 @@ def standing(teacher: Teacher, what: str) -> None:
         TutelageError: it is made of the student, or a teacher inside it is.
     """
     for member in members(teacher):
-        if getattr(member, "of_student", False):
+        if getattr(member, "of_student", False) or getattr(member, "moves", False):
+            why = "is made of the student of a run" if of_student(member) else "changes from step to step"
             raise TutelageError(
-                f"a {type(member).__name__} cannot be {what}: it is made of the student of a run",
-                expected="a teacher that says the same without one",
+                f"a {type(member).__name__} cannot be {what}: it {why}",
+                expected="a teacher that says the same in every run and at every step",
                 fix="take the teachers that it is made of; a student before training is a checkpoint, which "
                 "can be named as `{kind: model, model: PATH}`",
             )
@@ -80,12 +81,10 @@ def watches(teacher: Teacher | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def stepped(teacher: Teacher | None, step: int, seen: Mapping[str, float]) -> None:
-    """Tell that optimiser step ``step`` (from 0) was made, and what was seen in it."""
-    for member in _all(teacher):
-        own = getattr(member, "stepped", None)
-        if own is not None:
-            own(step, seen)
+def stepped(teacher: Teacher | None, step: int, seen: Mapping[str, float]) -> list[str]:
+    """Tell that optimiser step ``step`` (from 0) was made, and what was seen in it; lines for people."""
+    lines = [member.stepped(step, seen) for member in _all(teacher) if hasattr(member, "stepped")]
+    return [line for line in lines if line is not None]
 
 
 def noted(teacher: Teacher | None) -> dict[str, float]:
