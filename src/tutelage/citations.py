@@ -183,6 +183,20 @@ PAPERS: dict[str, Paper] = {
         "ICML 2024",
         "2402.03898",
     ),
+    "distillm-2": _paper(
+        "DistiLLM-2: A Contrastive Approach Boosts the Distillation of LLMs",
+        "Jongwoo Ko, Tianyi Chen, Sungnyun Kim, Tianyu Ding, Luming Liang, Ilya Zharkov, Se-Young Yun",
+        2025,
+        "ICML 2025",
+        "2503.07067",
+    ),
+    "amid": _paper(
+        "AMiD: Knowledge Distillation for LLMs with alpha-mixture Assistant Distribution",
+        "Donghyeok Shin, Yeongmin Kim, Suhyeon Jo, Byeonghu Na, Il-Chul Moon",
+        2026,
+        "ICLR 2026",
+        "2510.15982",
+    ),
     "jensen-shannon": _paper(
         "Divergence measures based on the Shannon entropy",
         "Jianhua Lin",

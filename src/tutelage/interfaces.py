@@ -98,6 +98,12 @@ class Batch:
         found = self.recorded.get(name)
         return None if found is None else found[self.mask]
 
+    def summed_before(self, values: Tensor) -> Tensor:
+        """Of numbers ``[N]`` at the counted positions, the sum over all that come before each in its row."""
+        placed = values.new_zeros(self.mask.shape)
+        placed[self.mask] = values
+        return (placed.cumsum(1) - placed)[self.mask]
+
     def rows(self, numbers: Tensor) -> Batch:
         """Some rows alone, by their numbers ``[b]``."""
         chosen = numbers.tolist()

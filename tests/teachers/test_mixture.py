@@ -60,6 +60,65 @@ def test_a_routed_mixture_asks_the_teacher_that_the_row_names(folders: list[str]
     torch.testing.assert_close(routed(rows).log_probs(), expected)
 
 
+def test_a_mixture_of_sequences_is_the_mean_of_the_probabilities_of_whole_texts(folders: list[str]) -> None:
+    """Its tokens multiply up to `log p(row) = logsumexp_k (log w_k + log p_k(row))`; token by token not."""
+    members = tuple(ModelTeacher(folder) for folder in folders)
+    rows = batch("0", "1")
+    told = {
+        by: MixtureTeacher(members, weights=(1.0, 3.0), by=by).open(Machine())(rows)
+        for by in ("tokens", "sequences")
+    }
+    texts = {by: text_logs(said.log_probs(), rows) for by, said in told.items()}
+    alone = [member.open(Machine())(rows).log_probs()[:, :2048].log_softmax(-1) for member in members]
+    each = torch.stack([text_logs(said, rows) for said in alone])
+    expected = (each + torch.tensor([0.25, 0.75]).double().log()[:, None]).logsumexp(0)
+    torch.testing.assert_close(texts["sequences"], expected, atol=1e-4, rtol=1e-6)
+    assert (texts["tokens"] - expected).abs().min() > 1e-3
+    # At the first counted token of a row both are one.
+    first = torch.tensor([0, int((rows.positions[0] == 0).sum())])
+    one, other = (said.log_probs()[first] for said in told.values())
+    torch.testing.assert_close(one, other)
+
+
+def text_logs(log_probs: torch.Tensor, rows: Batch) -> torch.Tensor:
+    """Log-probability ``[B]`` of the counted tokens of each row together."""
+    said = log_probs.gather(1, rows.gold[:, None])[:, 0].double()
+    return torch.zeros(len(rows.writers)).double().index_add(0, rows.positions[0], said)
+
+
+def test_a_mixture_of_sequences_writes_as_it_is_asked(folders: list[str]) -> None:
+    """Token by token, in rows of different lengths of which one ends early, it reads what it says."""
+    mixture = MixtureTeacher(
+        tuple(ModelTeacher(folder) for folder in folders), weights=(1.0, 3.0), by="sequences"
+    ).open(Machine())
+    rows = batch("0", "1")
+    lengths = rows.attention.sum(1).tolist()
+    told = mixture(rows).log_probs()
+    whole = [row[:length].tolist() for row, length in zip(rows.tokens, lengths, strict=True)]
+    with torch.no_grad():
+        reading = mixture.reader([row[:1] for row in whole], None)
+        left = list(range(len(whole)))
+        for place in range(1, max(lengths)):
+            left_now = [row for row in left if place < lengths[row]]
+            for at, row in enumerate(left):
+                if row in left_now:
+                    index = sum(length - 1 for length in lengths[:row]) + place - 1
+                    torch.testing.assert_close(
+                        reading.logits[at][:2048].log_softmax(0), told[index], atol=1e-4, rtol=1e-4
+                    )
+            said = torch.tensor([whole[row][place] if row in left_now else 0 for row in left])
+            reading.step(said, torch.tensor([row in left_now for row in left]))
+            left = left_now
+            if not left:
+                break
+
+
+def test_a_mixture_of_sequences_cannot_be_routed(folders: list[str]) -> None:
+    """What a member weighs follows from the text; a column cannot say it too."""
+    with pytest.raises(TutelageError, match="that is routed"):
+        MixtureTeacher(tuple(map(ModelTeacher, folders)), route="who", by="sequences")
+
+
 def test_a_mixture_is_as_large_as_its_members_together(folders: list[str]) -> None:
     """Once it is open; before, nothing is known of it."""
     members = tuple(ModelTeacher(folder) for folder in folders)

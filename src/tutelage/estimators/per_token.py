@@ -16,7 +16,6 @@ from tutelage.divergences.fused import Against
 from tutelage.divergences.middle import forward_to_middle, reverse_to_middle
 from tutelage.divergences.scored import log_probs_of
 from tutelage.errors import TutelageError
-from tutelage.estimators.returns import by_row, summed_before
 from tutelage.interfaces import Batch
 from tutelage.objective import Term
 
@@ -127,7 +126,7 @@ def required(teacher: Distribution | None, term: Term) -> Distribution:
 def _log_ratio_before(batch: Batch, student: Hidden, teacher: Distribution) -> Tensor:
     """``log p - log q`` of all that was written before each position in its row, ``[N]``."""
     ratio = log_probs_of(teacher, batch.gold, student).double() - log_probs_of(student, batch.gold).double()
-    return summed_before(by_row(ratio, batch.mask))[batch.mask]
+    return batch.summed_before(ratio)
 
 
 def _exact_share(term: Term, ahead: Tensor) -> Tensor:

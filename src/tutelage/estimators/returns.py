@@ -40,8 +40,3 @@ def followers(mask: Tensor) -> Tensor:
     """How many counted tokens follow each in its row, ``T - t``, ``[B, L]``."""
     counts = mask.long()
     return counts.flip(1).cumsum(1).flip(1) - counts
-
-
-def summed_before(values: Tensor) -> Tensor:
-    """The sum over everything before a token in its row, ``[B, L]``: 0 at a row's first."""
-    return values.cumsum(1) - values

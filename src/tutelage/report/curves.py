@@ -65,7 +65,11 @@ def figures(found: Findings) -> tuple[Figure, ...]:
     """The figures for which there are numbers."""
     named = styles(found)
     drawn = [_measured(found, curve, name, named) for curve, name in MEASURED.items()]
-    drawn += [_losses(found.arms, named), _calibrations(found.arms, named)]
+    drawn += [
+        _losses(found.arms, named),
+        _ways(found.arms, named),
+        _calibrations(found.arms, named),
+    ]
     return tuple(figure for figure in drawn if figure)
 
 
@@ -114,6 +118,29 @@ def _losses(arms: Sequence[Arm], named: Mapping[str, str]) -> Figure | None:
     apart = "Each arm minimises its own divergence, on a scale of its own: do not compare heights."
     note = apart if len(panels) > 1 else "What the optimiser saw, on training text."
     return Figure("Training loss", note, panels, small=True) if panels else None
+
+
+def _ways(arms: Sequence[Arm], named: Mapping[str, str]) -> Figure | None:
+    """Of teachers on their way from the student: their share in the target, step by step."""
+    lines = _lines(arms, "teacher_t", named)
+    if not lines:
+        return None
+    told = _told(lines, 3)
+    title = "Share of the teacher in its target"
+    chart = line_chart(lines, [], title=title, description=told, digits=3)
+    ramps = _lines(arms, "teacher_ramp", named)
+    ahead = {
+        line.name: max(t - r for (_, t), (_, r) in zip(line.mean, ramp.mean, strict=True))
+        for line in lines
+        for ramp in ramps
+        if ramp.name == line.name and len(ramp.mean) == len(line.mean)
+    }
+    led = "; ".join(f"{name}: at most {lead:.3f} ahead of its linear ramp" for name, lead in ahead.items())
+    note = (
+        "0 is the student itself, 1 the teacher. A run that ends below 1 never asked for the teacher itself."
+    )
+    header, rows = _numbers(lines, 3)
+    return Figure(title, note, (Panel(f"The whole run. {led}".strip(), chart),), header, rows)
 
 
 def _calibrations(arms: Sequence[Arm], named: Mapping[str, str]) -> Figure | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from tutelage.distribution import Distribution, mixed
+from tutelage.divergences.scored import log_probs_of
 from tutelage.errors import TutelageError, listed
 from tutelage.interfaces import Batch, Machine, Running, Teacher, writes_text
 from tutelage.models import Shared
@@ -27,12 +28,16 @@ class MixtureTeacher:
         weights: one number a teacher, scaled to sum to one; None weighs them equally.
         route: a column of the data whose value says which single teacher is asked for a row.
         names: the values of that column, one a teacher; None takes 0, 1, 2, ...
+        by: `tokens` mixes with the same weights at every token; `sequences` is the mixture of whole texts:
+            what a member weighs follows from how likely it found the counted tokens of the row so far, which
+            costs its products once more.
     """
 
     teachers: tuple[Teacher, ...]
     weights: tuple[Annotated[float, "[0, inf)"], ...] | None = None
     route: str | None = None
     names: tuple[str, ...] | None = None
+    by: Literal["tokens", "sequences"] = "tokens"
     shared: Any = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -43,6 +48,13 @@ class MixtureTeacher:
                     expected=f"one of the {field} for every teacher",
                     fix=f"list as many {field} as teachers",
                 )
+        if self.by == "sequences" and (self.route is not None or any(map(of_student, self.teachers))):
+            why = "of teachers that are made of the student" if self.route is None else "that is routed"
+            raise TutelageError(
+                f"`by: sequences` in a mixture {why}",
+                expected="members that say by themselves how likely a text is, mixed by weight",
+                fix="delete `by:`",
+            )
 
     @property
     def vocabulary(self) -> Any:
@@ -85,6 +97,9 @@ class MixtureTeacher:
         members = [cut(self.teachers[k](batch), self.shared) for k in asked]
         if len(members) == 1:
             return members[0]
+        if self.by == "sequences":
+            found = [batch.summed_before(log_probs_of(m, batch.gold).double()) for m in members]
+            weights = (weights.log() + torch.stack(found, 1).cpu()).softmax(1)
         return mixed(members, weights)
 
     @property
@@ -97,7 +112,8 @@ class MixtureTeacher:
         weights = torch.tensor(self.weights or [1.0] * len(self.teachers), dtype=torch.float64)
         members: list[Any] = list(self.teachers)
         reading = [teacher.reader(rows, shared) for teacher in members]
-        return MixtureReader(reading, (weights / weights.sum()).log().tolist())
+        logs = (weights / weights.sum()).log()
+        return MixtureReader(reading, logs.expand(len(rows), -1), by_sequence=self.by == "sequences")
 
     def _routed(self, batch: Batch) -> Tensor:
         assert self.route is not None
@@ -126,20 +142,32 @@ class MixtureReader:
 
     Args:
         members: that read the same rows.
-        logs: logs of their weights, which sum to one.
+        logs: logs of their weights, which sum to one, ``[B, K]``.
+        by_sequence: whether a member gains weight with every token that it found likely.
     """
 
-    def __init__(self, members: Sequence[Any], logs: Sequence[float]) -> None:
+    def __init__(self, members: Sequence[Any], logs: Tensor, by_sequence: bool = False) -> None:
         self.members = list(members)
-        self.logs = list(logs)
+        self.logs = logs
+        self.by_sequence = by_sequence
 
     @property
     def logits(self) -> Tensor:
         """Natural logs of the mixture after each row, ``[B, V]``."""
-        weighted = [m.logits.log_softmax(1) + log for m, log in zip(self.members, self.logs, strict=True)]
-        return torch.stack(weighted).logsumexp(0)
+        said = self._said()
+        logs = self.logs.to(said[0])
+        return torch.stack([of + logs[:, k, None] for k, of in enumerate(said)]).logsumexp(0)
+
+    def _said(self) -> list[Tensor]:
+        """Log-probabilities of each member on the columns that all have."""
+        width = min(member.logits.shape[1] for member in self.members)
+        return [member.logits[:, :width].log_softmax(1) for member in self.members]
 
     def step(self, said: Tensor, on: Tensor) -> None:
-        """Read one token more in the rows that go on (true in ``on``)."""
+        """Read one token more in the rows that go on (true in ``on``); the others are forgotten."""
+        if self.by_sequence:
+            found = [of.gather(1, said[:, None])[:, 0] for of in self._said()]
+            self.logs = (self.logs + torch.stack(found, 1).to(self.logs)).log_softmax(1)
+        self.logs = self.logs[on.to(self.logs.device)]
         for member in self.members:
             member.step(said, on)
