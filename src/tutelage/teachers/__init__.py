@@ -10,6 +10,7 @@ TABLE = Table(
         "model": Entry("tutelage.teachers.model:ModelTeacher"),
         "mixture": Entry("tutelage.teachers.mixture:MixtureTeacher"),
         "cached": Entry("tutelage.teachers.cached:CachedTeacher"),
+        "delta": Entry("tutelage.teachers.delta:DeltaTeacher", paper="delta-kd"),
         "self": Entry("tutelage.teachers.self:SelfTeacher"),
         "server": Entry("tutelage.teachers.server:ServerTeacher"),
     },
