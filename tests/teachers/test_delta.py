@@ -16,6 +16,7 @@ from tutelage.divergences import loss
 from tutelage.errors import NotShared, OutOfRange, TutelageError
 from tutelage.interfaces import Batch, Machine, Running
 from tutelage.models import LanguageModel, Shared, load_model, load_tokenizer, new_model, save_student
+from tutelage.serving.answers import kinds
 from tutelage.stores.payload import Form, framed, packed, unpacked
 from tutelage.teachers import DeltaTeacher, MixtureTeacher, ModelTeacher, SelfTeacher, moving
 from tutelage.teachers.fingerprint import fingerprint
@@ -177,6 +178,7 @@ def test_it_is_kept_as_top_k_or_dense_but_not_as_hidden(
 ) -> None:
     """It has no single output layer; what is kept of it is what it says, and the mass of the rest."""
     delta = DeltaTeacher(models["aligned"], models["base"], models["onto"]).open(Machine())(batch)
+    assert set(kinds(delta)) == {"dense", "top_k"}  # what `tutelage serve` offers of it
     with pytest.raises(TutelageError, match="no single output layer"):
         packed(delta, Form("hidden"))
     form = Form("dense")
