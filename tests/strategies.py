@@ -26,6 +26,7 @@ from tutelage.distribution import (
     Sampled,
     TopK,
     alpha_mixed,
+    Uniform,
     drawn,
     gold,
     interpolated,
@@ -230,6 +231,7 @@ KINDS: dict[str, Callable[[Maker], Distribution]] = {
     "top k that is all": lambda m: m.top_k("k", m.vocab),
     "top k, taken for all": lambda m: _with_tail(m, "renormalise"),
     "gold": _gold,
+    "uniform": lambda m: Uniform(m.n, m.vocab, torch.tensor([1, m.vocab - 1]), m.normal("u", 1)),
     "tempered hidden": lambda m: tempered(m.hidden("h"), 2.5),
     "tempered top k": lambda m: tempered(m.top_k("k"), 0.6),
     "product": lambda m: product([m.hidden("h"), m.dense("d"), m.full("f")], [0.5, 1.2, 0.3]),
@@ -246,6 +248,17 @@ KINDS: dict[str, Callable[[Maker], Distribution]] = {
     "shifted": lambda m: shifted(m.hidden("h"), towards=m.dense("d"), away_from=m.full("f"), strength=1.5),
     "shifted backwards": lambda m: shifted(
         m.dense("d"), towards=m.full("f"), away_from=m.full("g"), strength=-0.5
+    ),
+    "shifted from the uniform": lambda m: shifted(None, towards=m.full("f"), away_from=m.full("g")),
+    "shifted without a base": lambda m: shifted(m.hidden("h"), towards=m.dense("d"), away_from=None),
+    "shifted a little": lambda m: shifted(
+        m.dense("d"), towards=m.full("f"), away_from=m.dense("e"), strength=1.5, max_delta=0.7, centre=True
+    ),
+    "shifted where plausible": lambda m: shifted(
+        m.hidden("h"), towards=m.full("f"), away_from=m.full("g"), strength=-1.0, plausibility=0.2
+    ),
+    "shifted a little on top k": lambda m: shifted(
+        m.top_k("k"), towards=m.full("f"), away_from=m.full("g"), max_delta=0.7, plausibility=0.1
     ),
     "shifted on top k": lambda m: shifted(m.hidden("h"), towards=m.top_k("k"), away_from=m.full("f")),
     "mixed": lambda m: mixed([m.hidden("h"), m.dense("d")], [1.0, 3.0]),

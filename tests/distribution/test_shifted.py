@@ -45,6 +45,19 @@ ONTO = row(1.0, 0.5, 0.0, -0.5, -1.5)
 BASE = row(0.8, 0.9, -0.2, -0.4, -1.0)
 ALIGNED = row(0.1, 2.0, -0.7, 0.6, -3.0)
 
+LOG_Z = {-0.5: 0.38497894, 0.0: 0.0, 0.5: -0.18533256, 1.0: -0.18068783, 1.5: -0.04005701, 3.0: 0.70548703}
+"""Strength: log of what the row has to be divided by, where its members are normalised."""
+
+MOMENTS = {
+    -0.5: (-0.95154244, 0.67355405, 1.27485413),
+    0.0: (-0.57630237, 0.81435291, 1.35526177),
+    0.5: (-0.16808005, 0.77735117, 1.31252755),
+    1.0: (0.16691237, 0.54426444, 1.13213967),
+    1.5: (0.37512062, 0.29996871, 0.91762253),
+    3.0: (0.55503241, 0.02949869, 0.57555477),
+}
+"""Strength: mean and variance of the shift under the row, and the row's entropy."""
+
 BY_STRENGTH = {
     -0.5: ([-0.60544886, -2.00544886, -1.70544886, -2.95544886, -2.45544886], 0.09079228, 1.0508897),
     0.0: ([-0.82401107, -1.32401107, -1.82401107, -2.32401107, -3.32401107], 0.0, 0.51308059),
@@ -64,6 +77,19 @@ def test_the_published_row_comes_out_at_every_strength(strength: float) -> None:
     assert_close(found[0], vector(*expected), atol=ROUNDED, rtol=0)
     assert float(forward_kl(ONTO.log_probs(), found)) == pytest.approx(from_onto, abs=ROUNDED)
     assert float(forward_kl(found, ALIGNED.log_probs())) == pytest.approx(from_aligned, abs=ROUNDED)
+
+
+@pytest.mark.parametrize("strength", BY_STRENGTH)
+def test_its_normaliser_and_its_moments_are_the_published_ones(strength: float) -> None:
+    """``log Z = log onto + strength * shift - row``, the same for every token; mean, variance, entropy."""
+    onto, aligned, base = (member.log_probs()[0] for member in (ONTO, ALIGNED, BASE))
+    row_ = shifted(ONTO, towards=ALIGNED, away_from=BASE, strength=strength).log_probs()[0]
+    shift = aligned - base
+    assert_close(onto + strength * shift - row_, torch.full_like(row_, LOG_Z[strength]), atol=1e-8, rtol=0)
+    mean = float((row_.exp() * shift).sum())
+    variance = float((row_.exp() * (shift - mean) ** 2).sum())
+    entropy = -float((row_.exp() * row_).sum())
+    assert (mean, variance, entropy) == pytest.approx(MOMENTS[strength], abs=2e-8)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """The values that flow: what is said at N positions about V tokens, lazily, and operations on it.
 
 Kinds: `Hidden` (hidden states and an output layer), `Dense` (written out), `TopK` (k tokens and the
-mass of the rest), `Sampled` (tokens drawn from it), `OfStudent` (the student's own rows). Operations
-give a distribution back: `tempered`, `interpolated`, `shifted`, `mixed`, `product`, `alpha_mixed`,
+mass of the rest), `Sampled` (tokens drawn from it), `OfStudent` (the student's own rows), `Uniform`.
+Operations give a distribution back: `tempered`, `interpolated`, `shifted`, `mixed`, `product`, `alpha_mixed`,
 `restricted`, `renamed`. `kept` and `drawn` make a small one of any.
 
 >>> import torch
@@ -17,17 +17,12 @@ from tutelage.distribution.dense import Dense
 from tutelage.distribution.hidden import Hidden
 from tutelage.distribution.joined import Joined
 from tutelage.distribution.moved import left_out, renamed, restricted
-from tutelage.distribution.operations import (
-    alpha_mixed,
-    interpolated,
-    mixed,
-    product,
-    shifted,
-    tempered,
-)
+from tutelage.distribution.operations import alpha_mixed, interpolated, mixed, product, tempered
 from tutelage.distribution.sampled import Sampled, drawn
+from tutelage.distribution.shifted import shifted
 from tutelage.distribution.student import OfStudent
 from tutelage.distribution.top_k import TopK, gold, kept
+from tutelage.distribution.uniform import Uniform
 
 __all__ = [
     "Dense",
@@ -37,6 +32,7 @@ __all__ = [
     "OfStudent",
     "Sampled",
     "TopK",
+    "Uniform",
     "alpha_mixed",
     "drawn",
     "gold",

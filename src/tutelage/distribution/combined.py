@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from tutelage.distribution.base import (
     same_shape,
     says_something,
 )
+from tutelage.errors import TutelageError
 from tutelage.numerics import RunningNormaliser
 
 
@@ -34,11 +36,13 @@ class Place:
         chunk: its positions.
         tokens: its tokens: a slice of the vocabulary, or kept ids ``[v - 1, n]`` before the rest.
         normaliser: gives a member's own normaliser ``[n]``; in a full row it costs one more walk.
+        told: what `Combined.over_rows` found in the whole rows of the members.
     """
 
     chunk: Chunk
     tokens: slice | Tensor
     normaliser: Callable[[int], Tensor]
+    told: Any = None
 
 
 class Combined(Distribution):
@@ -51,10 +55,12 @@ class Combined(Distribution):
         members: what is combined, over the same positions and the same vocabulary.
         from_probabilities: False where the operation is linear in the logs, so that unnormalised tiles
             will do; True where the members' normalisers are needed first.
+        one_support: whether members that kept other tokens than one another are refused.
     """
 
     members: tuple[Distribution, ...]
     from_probabilities: bool = False
+    one_support: bool = False
 
     def __init__(self, members: Sequence[Distribution]) -> None:
         same_shape(list(members))
@@ -63,6 +69,14 @@ class Combined(Distribution):
     @abstractmethod
     def combine(self, logs: list[Tensor], place: Place) -> Tensor:
         """The combined unnormalised logs of one tile ``[v, n]`` a member; may write into the first."""
+
+    def over_rows(self, rows: list[Tensor]) -> Any:
+        """What is to be known of whole rows before they are combined, where `from_probabilities` is true.
+
+        Args:
+            rows: normalised logs of each member, ``[V, n]``, or ``[k + 1, n]`` of kept tokens and the rest.
+        """
+        return None
 
     @property
     def positions(self) -> int:
@@ -89,24 +103,38 @@ class Combined(Distribution):
             opened.append(rows)
         ids = common_support(opened)
         if ids is not None:
+            if self.one_support:
+                _kept_the_same(opened, ids)
             columns = [coarse(rows, ids, workspace) for rows in opened]
+            told = None
             if self.from_probabilities:
                 columns = [logs - says_something(logs.logsumexp(0)) for logs in columns]
-            place = Place(chunk, ids, lambda member: says_something(columns[member].logsumexp(0)))
+                told = self.over_rows(columns)
+            place = Place(chunk, ids, lambda member: says_something(columns[member].logsumexp(0)), told)
             combined = self.combine([logs.clone() for logs in columns], place)
             return BucketRows(ids, combined, self.vocab_size)
         full = [rows for rows in opened if isinstance(rows, FullRows)]
-        if self.from_probabilities:
-            full = [_normalised(rows, workspace) for rows in full]
-        return CombinedRows(self, chunk, full, workspace)
+        if not self.from_probabilities:
+            return CombinedRows(self, chunk, full, workspace)
+        whole = [_normalised(rows, workspace) for rows in full]
+        told = self.over_rows([rows.tile for rows in whole])
+        return CombinedRows(self, chunk, whole, workspace, told)
 
 
 class CombinedRows(FullRows):
     """Opened members, combined tile by tile."""
 
-    def __init__(self, of: Combined, chunk: Chunk, members: Sequence[FullRows], workspace: Workspace) -> None:
+    def __init__(
+        self,
+        of: Combined,
+        chunk: Chunk,
+        members: Sequence[FullRows],
+        workspace: Workspace,
+        told: Any = None,
+    ) -> None:
         super().__init__(members[0].n, of.vocab_size)
         self._of = of
+        self._told = told
         self._chunk = chunk
         self._members = members
         self._tiles = [workspace.take(min(workspace.sizes.tokens, self.vocab_size), self.n) for _ in members]
@@ -119,7 +147,7 @@ class CombinedRows(FullRows):
         tiles = [tile[:width] for tile in self._tiles]
         for member, tile in zip(self._members, tiles, strict=True):
             member.fill(tokens, tile)
-        out.copy_(self._of.combine(tiles, Place(self._chunk, tokens, self._normaliser)))
+        out.copy_(self._of.combine(tiles, Place(self._chunk, tokens, self._normaliser, self._told)))
 
     def _normaliser(self, member: int) -> Tensor:
         if member not in self._normalisers:
@@ -141,3 +169,15 @@ def _normalised(rows: FullRows, workspace: Workspace) -> FilledRows:
     for tokens in workspace.sizes.slices(rows.vocab_size):
         tile[tokens] -= normaliser
     return FilledRows(tile)
+
+
+def _kept_the_same(opened: Sequence[FullRows | BucketRows], ids: Tensor) -> None:
+    kept = (ids >= 0).sum(0)
+    for rows in opened:
+        if rows.ids is not None and bool(((rows.ids >= 0).sum(0) != kept).any()):
+            raise TutelageError(
+                "two members of a shift kept different tokens: what is left is little, and a difference of "
+                "two lists of likeliest tokens is far from that of the distributions",
+                expected="members that know every token, or kept the very same tokens at every position",
+                fix="cache the shifted distribution itself, or its members in a cache of the kind `hidden`",
+            )

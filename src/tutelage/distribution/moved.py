@@ -55,10 +55,25 @@ def restricted(distribution: Distribution, width: int, never: Tensor | None = No
     return _Restricted(distribution, width, never)
 
 
-def left_out(distribution: Distribution, width: int, never: Tensor | None, rows: slice) -> Tensor:
-    """The probability ``[n]`` that ``distribution`` gives to tokens outside the shared ones."""
+def left_out(
+    distribution: Distribution,
+    width: int,
+    never: Tensor | None,
+    rows: slice,
+    student: Tensor | None = None,
+) -> Tensor:
+    """The probability ``[n]`` that ``distribution`` gives to tokens outside the shared ones.
+
+    Args:
+        distribution: over at least ``width`` tokens.
+        width: number of columns that stay.
+        never: ids below ``width`` that are not shared either, or None.
+        rows: which positions.
+        student: the student's log-probabilities ``[n, V]`` there, if it moves with the student.
+    """
     workspace = Workspace(distribution.like)
-    opened = distribution.open(rows, workspace)
+    beside = None if student is None else student.to(workspace.dtype).T.contiguous()
+    opened = distribution.open(rows, workspace, beside)
     if isinstance(opened, PartialRows):
         # An estimate: the share of what is known that lies outside.
         gone = opened.ids >= width

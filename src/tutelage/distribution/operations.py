@@ -1,7 +1,7 @@
 """Closed operations: distributions in, a distribution out. Linear in the logs, they cost one tile.
 
-`tempered`, `interpolated`, `product` and `shifted` add and scale logs; `mixed` adds probabilities and
-needs its members' normalisers first. Neutral elements give the plain thing back.
+`tempered`, `interpolated` and `product` add and scale logs, as does `shifted` in a file of its own; `mixed`
+adds probabilities and needs its members' normalisers first. Neutral elements give the plain thing back.
 """
 
 from __future__ import annotations
@@ -64,31 +64,6 @@ def interpolated(start: Distribution, end: Distribution, t: float) -> Distributi
             fix="use `shifted` to go beyond one of the ends",
         )
     return product([start, end], [1 - t, t])
-
-
-def shifted(
-    onto: Distribution, *, towards: Distribution, away_from: Distribution, strength: float = 1.0
-) -> Distribution:
-    """``onto`` moved by what distinguishes two others: ``onto * (towards / away_from)^strength``.
-
-    Where both of them say "never" there is no shift; where only ``towards`` does, the token is
-    vetoed (with a negative strength the two change places).
-
-    Raises:
-        OutOfRange: ``strength`` is not finite.
-        TutelageError: when tiles are filled, if ``away_from`` says "never" where the others do not.
-
-    Source: Cao et al. 2025, Delta-KD, arXiv:2509.14526; the rules for "never" are derived.
-    """
-    if not math.isfinite(strength):
-        raise OutOfRange(
-            f"strength is {strength}", expected="a finite number", fix="write 1 for the plain shift"
-        )
-    if strength == 0:
-        return onto
-    if strength < 0:
-        towards, away_from, strength = away_from, towards, -strength
-    return _Shifted([onto, towards, away_from], strength)
 
 
 def mixed(distributions: Sequence[Distribution], weights: Sequence[float] | Tensor) -> Distribution:
@@ -169,34 +144,6 @@ class _Product(Combined):
         return f"product({list(self.members)}, {list(self.powers)})"
 
 
-class _Shifted(Combined):
-    def __init__(self, members: Sequence[Distribution], strength: float) -> None:
-        super().__init__(members)
-        self.strength = strength
-
-    def combine(self, logs: list[Tensor], place: Place) -> Tensor:
-        onto, towards, away = logs
-        shift = towards - away
-        total = torch.add(onto, shift, alpha=self.strength)
-        if not bool(total.amax() < math.inf):  # NaN or infinite: somebody said "never"
-            neither = (towards == -math.inf) & (away == -math.inf) & (onto > -math.inf)
-            if neither.any():
-                # No shift between normalised rows: between unnormalised ones that is no zero.
-                unmoved = place.normaliser(1) - place.normaliser(2)
-                shift = torch.where(neither, unmoved, shift)
-            total = torch.add(onto, shift, alpha=self.strength)
-            total.masked_fill_(onto == -math.inf, -math.inf)
-            undefined = ~(total < math.inf)
-            if undefined.any():
-                column, position = (int(i) for i in undefined.nonzero()[0])
-                raise TutelageError(
-                    f"a shift is undefined for {_named(place, column, position)}",
-                    expected="an `away_from` that says 'never' only where the others do, and no NaN",
-                    fix="use models that give every shared token some probability",
-                )
-        return total
-
-
 class _Mixed(Combined):
     from_probabilities = True
 
@@ -226,16 +173,6 @@ class _AlphaMixed(Combined):
         for tile, weight in zip(logs[1:], self.log_weights[1:], strict=True):
             total = torch.logaddexp(total, tile.mul_(self.power).add_(weight), out=total)
         return total.div_(self.power)
-
-
-def _named(place: Place, column: int, position: int) -> str:
-    tokens, chunk = place.tokens, place.chunk
-    row = (chunk.start or 0) + position if isinstance(chunk, slice) else int(chunk[position])
-    if isinstance(tokens, slice):
-        return f"token {tokens.start + column} at row {row}"
-    if column == len(tokens):
-        return f"the tokens not kept at row {row}"
-    return f"token {int(tokens[column, position])} at row {row}"
 
 
 def _weights(weights: Sequence[float] | Tensor, members: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,12 @@ def check(recipe: Recipe) -> CheckResult:
     numbers["unigram_nats"] = unigram_nats(samples.examples, probe.batches, student.vocabulary.width)
     numbers |= probe.outside() | ids
     findings["nats per token"] = _said_nats(found, where, numbers["unigram_nats"])
+    if (examined := probe.examined()).sums:
+        further = {name: over_rows(sums, examined.tokens) for name, sums in examined.sums.items()}
+        numbers["examined"] = {name: asdict(interval) for name, interval in further.items()}
+        findings["inside the teacher"] = _said_further(further)
+    warned = [*moving.warnings(probe.teacher), *moving.remarks(probe.teacher, examined.means())]
+    findings |= {f"warning {number}": line for number, line in enumerate(warned, 1)}
     numbers["step_bytes"], numbers["machine_bytes"] = _memory(single, student, teacher, samples, shared)
     findings["memory"] = (
         f"a step takes about {numbers['step_bytes'] / 2**30:.2f} GiB "
@@ -141,6 +148,14 @@ def _said_nats(found: HeldOut, where: str, unigram: float) -> str:
         parts.append(f"teacher minus student {_ahead(found)}")
     parts.append(f"single-token frequencies {unigram:.4f}")
     return f"{', '.join(parts)} ({where}, {len(found.tokens)} rows, 95 % intervals)"
+
+
+def _said_further(further: Mapping[str, Interval]) -> str:
+    parts = [
+        f"{name.removesuffix('_nats').replace('_', ' ')} {interval}".replace("+", "")
+        for name, interval in further.items()
+    ]
+    return f"{', '.join(parts)} (nats per token, 95 % intervals)"
 
 
 def _ahead(found: HeldOut) -> Interval:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
-from tutelage.distribution import Distribution
 from tutelage.evaluation.calibration import ece
 from tutelage.evaluation.held_out import measured_positions
 from tutelage.evaluation.intervals import over_seeds, spread, t95
@@ -111,7 +111,8 @@ def _heat(job: Job, shelf: Shelf, accelerator: Accelerator) -> dict[str, Any] | 
     batch = probe.batches[0].first(probe.batches[0].tokens.shape[1])
     said, told = probe.pair(batch)
     nats = measured_positions(batch, said, told)["forward_kl_nats"].tolist()
-    best = [_first(d, student.tokenizer) for d in (said, told)]
+    own = said.log_probs()
+    best = [_first(log_probs, student.tokenizer) for log_probs in (own, told.log_probs(student=own))]
     tokens, index = [], 0
     row = zip(batch.tokens[0], batch.mask[0], batch.attention[0], strict=True)
     for token, counted, real in itertools.islice(row, HEAT_TOKENS):
@@ -125,8 +126,8 @@ def _heat(job: Job, shelf: Shelf, accelerator: Accelerator) -> dict[str, Any] | 
     return {"arm": job.arm, "seed": job.seed, "divergence": "forward_kl", "tokens": tokens}
 
 
-def _first(distribution: Distribution, tokenizer: Any) -> list[tuple[str, float]]:
-    best = distribution.log_probs().max(-1)
+def _first(log_probs: Tensor, tokenizer: Any) -> list[tuple[str, float]]:
+    best = log_probs.max(-1)
     return [
         (tokenizer.decode([int(token)]), float(log_prob.exp()))
         for token, log_prob in zip(best.indices, best.values, strict=True)

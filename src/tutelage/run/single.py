@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from tutelage.distribution import Distribution, left_out
+from tutelage.evaluation.calibration import BINS
 from tutelage.evaluation.held_out import HeldOut, measure
 from tutelage.files import write_text
 from tutelage.interfaces import Batch, Running, Teacher
@@ -158,9 +159,24 @@ class Probe:
             }
             if self.teacher is not None:
                 told = self._said(self.teacher, batch)
-                found["mass_left_out"] = float(left_out(told, shared.width, never, rows).mean())
+                own = self.said(batch).log_probs(rows)
+                found["mass_left_out"] = float(left_out(told, shared.width, never, rows, own).mean())
         model.train(training)
         return found
+
+    def examined(self) -> HeldOut:
+        """What else the teacher tells about itself (`tutelage.teachers.moving.examined`), by row of text."""
+        tokens, sums = [], {}
+        with torch.no_grad():
+            self.student.model.eval()
+            for batch in (batch for batch in self.batches if batch.counted):
+                rows, texts = batch.positions[0].cpu(), len(batch.writers)
+                tokens.append(torch.bincount(rows, minlength=texts).double())
+                for name, values in moving.examined(self.teacher, batch, self.said).items():
+                    by_row = torch.zeros(texts).double().index_add(0, rows, values.double().cpu())
+                    sums.setdefault(name, []).append(by_row)
+        joined = {name: torch.cat(parts) for name, parts in sums.items()}
+        return HeldOut(torch.cat(tokens), joined, torch.zeros(0, BINS, 3).double())
 
     def said(self, batch: Batch) -> Distribution:
         """The student's rows on the shared tokens."""

@@ -11,6 +11,8 @@ TABLE = Table(
         "mixture": Entry("tutelage.teachers.mixture:MixtureTeacher"),
         "interpolated": Entry("tutelage.teachers.interpolated:InterpolatedTeacher", paper="taid"),
         "cached": Entry("tutelage.teachers.cached:CachedTeacher"),
+        "delta": Entry("tutelage.teachers.delta:DeltaTeacher", paper="delta-kd"),
+        "self": Entry("tutelage.teachers.self:SelfTeacher"),
         "server": Entry("tutelage.teachers.server:ServerTeacher"),
     },
 )

@@ -15,6 +15,8 @@ a teacher and every teacher inside it.
 | `noted` | numbers for ``metrics.jsonl``, of the step that is being made |
 | `warnings` | lines for people, said once when a run begins |
 | `measured()` | what students are measured against, where that is another teacher |
+| `examined(batch, student)` | further measures for `tutelage check`, nats at every counted position |
+| `remarks(means)` | lines for people on the means of those |
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from typing import Any
 
 from torch import Tensor
 
+from tutelage.distribution import Distribution
 from tutelage.errors import Damaged, TutelageError
-from tutelage.interfaces import Running, Teacher
+from tutelage.interfaces import Batch, Running, Teacher
 from tutelage.teachers.fingerprint import members
 
 
@@ -100,6 +103,28 @@ def noted(teacher: Teacher | None) -> dict[str, float]:
 def warnings(teacher: Teacher | None) -> list[str]:
     """Lines for people, said once when a run begins."""
     return [line for member in _all(teacher) for line in getattr(member, "warnings", ())]
+
+
+def examined(
+    teacher: Teacher | None, batch: Batch, student: Callable[[Batch], Distribution]
+) -> dict[str, Tensor]:
+    """Further measures of the first member that has some, nats at every counted position ``[N]``.
+
+    Args:
+        teacher: open, and told of a run.
+        batch: rows of text.
+        student: gives the student's distribution, for what moves with it.
+    """
+    asking = (member for member in _all(teacher) if hasattr(member, "examined"))
+    member = next(asking, None)
+    return {} if member is None else member.examined(batch, student)
+
+
+def remarks(teacher: Teacher | None, means: Mapping[str, float]) -> list[str]:
+    """What the member that gave `examined` says about its means."""
+    asking = (member for member in _all(teacher) if hasattr(member, "examined"))
+    member = next(asking, None)
+    return [] if member is None or not means else list(getattr(member, "remarks", lambda _: [])(means))
 
 
 def state_of(teacher: Teacher | None) -> dict[str, Any]:
