@@ -11,6 +11,7 @@ TABLE = Table(
         "mixture": Entry("tutelage.teachers.mixture:MixtureTeacher"),
         "cached": Entry("tutelage.teachers.cached:CachedTeacher"),
         "server": Entry("tutelage.teachers.server:ServerTeacher"),
+        "self": Entry("tutelage.teachers.self:SelfTeacher", paper="mean-teacher"),
     },
 )
 
