@@ -223,7 +223,7 @@ class SelfTeacher:
             raise TutelageError(
                 f"the data have no column '{self.prompt_column}' to read before a row",
                 expected="a column with a text in every row",
-                fix=f"add it, or name one that is there ({listed(columns) or 'none'})",
+                fix=f"add it, or name one that is there ({listed(columns) if columns else 'none'})",
             )
         for text in texts:
             if not isinstance(text, str | int | float):
