@@ -197,6 +197,31 @@ PAPERS: dict[str, Paper] = {
         "ICLR 2026",
         "2510.15982",
     ),
+    "mean-teacher": _paper(
+        "Mean teachers are better role models: Weight-averaged consistency targets improve semi-supervised "
+        "deep learning results",
+        "Antti Tarvainen, Harri Valpola",
+        2017,
+        "NIPS 2017",
+        "1703.01780",
+    ),
+    "context-distillation": _paper(
+        "A General Language Assistant as a Laboratory for Alignment",
+        "Amanda Askell, Yuntao Bai, Anna Chen, Dawn Drain, Deep Ganguli, Tom Henighan, Andy Jones, "
+        "Nicholas Joseph, Ben Mann, Nova DasSarma, Nelson Elhage, Zac Hatfield-Dodds, Danny Hernandez, "
+        "Jackson Kernion, Kamal Ndousse, Catherine Olsson, Dario Amodei, Tom Brown, Jack Clark, "
+        "Sam McCandlish, Chris Olah, Jared Kaplan",
+        2021,
+        "arXiv preprint",
+        "2112.00861",
+    ),
+    "distilling-context": _paper(
+        "Learning by Distilling Context",
+        "Charlie Snell, Dan Klein, Ruiqi Zhong",
+        2022,
+        "arXiv preprint",
+        "2209.15189",
+    ),
     "jensen-shannon": _paper(
         "Divergence measures based on the Shannon entropy",
         "Jianhua Lin",

@@ -146,10 +146,12 @@ class Running:
     Attributes:
         student: the model that is trained (`tutelage.models.LanguageModel`), with its weights of step 0.
         steps: optimiser steps in all; 1 where nothing is trained.
+        kept: what its teachers share, such as one copy of the student before training, by name.
     """
 
     student: Any
     steps: int = 1
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,9 @@ def test_routes_that_lead_nowhere_are_named(folders: list[str]) -> None:
     members = tuple(ModelTeacher(folder) for folder in folders)
     with pytest.raises(TutelageError, match="no column 'topic'"):
         MixtureTeacher(members, route="topic").open(Machine())(batch("0", "1"))
+    bare = dataclasses.replace(batch("0", "1"), columns={})
+    with pytest.raises(TutelageError, match="no column 'topic'"):
+        MixtureTeacher(members, route="topic").open(Machine())(bare)
     with pytest.raises(TutelageError, match="says 'third'"):
         MixtureTeacher(members, route="who", names=("first", "second")).open(Machine())(
             batch("third", "first")

@@ -2,14 +2,15 @@
 
 `load_model` and `new_model` give a `LanguageModel`; `rows_of` its hidden states at a batch's counted
 positions with the output layer that belongs to them; `prove_shared` the token ids on which two models
-may meet; `write` and `continued` what it writes; `save_student` a plain folder. `import_model` makes such
-a folder of a GGUF file.
+may meet; `frozen` a copy of one; `write` and `continued` what it writes; `save_student` a plain folder.
+`import_model` makes such a folder of a GGUF file.
 """
 
 from tutelage.models.adapters import merged, with_adapters
 from tutelage.models.digest import weights_digest
 from tutelage.models.drawing import Drawing
 from tutelage.models.forward import rows_of
+from tutelage.models.frozen import at_rest, frozen
 from tutelage.models.generate import Written, continued, write
 from tutelage.models.heads import OutputLayer, last_hidden, output_layer, prove_head
 from tutelage.models.load import LanguageModel, load_model
@@ -30,8 +31,10 @@ __all__ = [
     "Shared",
     "Vocabulary",
     "Written",
+    "at_rest",
     "common",
     "continued",
+    "frozen",
     "import_model",
     "last_hidden",
     "load_model",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tutelage.errors import MissingExtra, TutelageError, listed
@@ -78,6 +79,24 @@ def merged(model: LanguageModel) -> LanguageModel:
     with quiet():
         plain = model.adapters.merge_and_unload()
     return dataclasses.replace(model, model=plain, adapters=None)
+
+
+@contextlib.contextmanager
+def adapters_off(model: LanguageModel) -> Iterator[None]:
+    """Within the block the network says what it said without its adapters; they are trained on afterwards.
+
+    The block has to end before adapters are merged: from then on the network without them is gone.
+    """
+    trained = {name: weight.requires_grad for name, weight in model.model.named_parameters()}
+    # Where they were merged meanwhile there is nothing to switch off, and the trained network would speak.
+    assert any("lora_" in name for name in trained), "the network has no adapters any more"
+    model.adapters.disable_adapter_layers()
+    try:
+        yield
+    finally:
+        model.adapters.enable_adapter_layers()
+        for name, weight in model.model.named_parameters():
+            weight.requires_grad_(trained[name])
 
 
 def _linear(layer: Any) -> bool:

@@ -12,6 +12,12 @@ from tutelage.recipes.words import TeacherWord, Term, Word
 _GENERAL = ("student", "teacher", "model", "train", "valid", "dev", "test", "data")
 _SPELT = {"kl": "KL"}
 _HYPHENATED = {"jensen_shannon": "Jensen-Shannon", "cross_entropy": "cross-entropy"}
+_SELF = {
+    "initial": "the student before training",
+    "current": "the student itself",
+    "average": "the student's own average",
+    "snapshot": "an earlier state of the student",
+}
 
 
 @runtime_checkable
@@ -54,6 +60,9 @@ def _teacher(word: TeacherWord | None) -> str:
         return f"the cache{_place(word.options)}"
     if word.kind == "server":
         return f"the server at {word.options['url']}"
+    if word.kind == "self":
+        prompted = any(word.options.get(name) for name in ("prompt", "prompt_column"))
+        return _SELF[word.options["of"]] + (" with a prompt" if prompted else "")
     inner = [item for value in word.options.values() for item in _several(value)]
     if inner:
         return f"a {_name(word.kind)} of {' and '.join(_teacher(item) for item in inner)}"

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
+from tutelage.errors import listed
 from tutelage.evaluation.held_out import HeldOut
 from tutelage.evaluation.intervals import Interval, over_rows
 from tutelage.interfaces import Batch, Running, Teacher, Writers
 from tutelage.models import LanguageModel
 from tutelage.recipes import Recipe
 from tutelage.run.learner import Learner, recompute_activations
-from tutelage.run.opened import Shelf, estimator_of, meeting, open_words, try_objective
+from tutelage.run.opened import Shelf, described, estimator_of, meeting, open_words, try_objective
 from tutelage.run.single import Job, Probe
 from tutelage.run.special_tokens import special_tokens
 from tutelage.run.study import make_accelerator
@@ -119,7 +120,7 @@ def check(recipe: Recipe) -> CheckResult:
         "(one micro-batch measured, optimiser added); the machine has "
         f"{numbers['machine_bytes'] / 2**30:.1f} GiB"
     )
-    verdict, why = _verdict(found, numbers)
+    verdict, why = _verdict(single, found, numbers)
     return CheckResult(verdict, why, findings, numbers, show(samples.examples[0], student.tokenizer))
 
 
@@ -162,11 +163,14 @@ def _ahead(found: HeldOut) -> Interval:
     return over_rows(found.sums["teacher_nats"] - found.sums["student_nats"], found.tokens)
 
 
-def _verdict(found: HeldOut, numbers: dict[str, Any]) -> tuple[str, str]:
+def _verdict(recipe: Recipe, found: HeldOut, numbers: dict[str, Any]) -> tuple[str, str]:
     student = found.mean("student_nats")
+    others = [str(term) for term in recipe.objective if term.against != "teacher"]
+    # One that is the student's own average or past is not ahead of it yet; it is led by the other terms.
+    led = bool(others) and recipe.teacher is not None and moving.of_student(described(recipe.teacher))
     if "teacher_nats" in found.sums:
         ahead = _ahead(found)
-        if not ahead.high < 0:
+        if not ahead.high < 0 and not led:
             return NOTHING, (
                 f"the teacher minus the student is {ahead} nats per token on this text; "
                 "it does not know more than the student does"
@@ -175,6 +179,11 @@ def _verdict(found: HeldOut, numbers: dict[str, Any]) -> tuple[str, str]:
         return COLD, (
             f"the student needs {student:.4f} nats per token, single-token frequencies "
             f"{numbers['unigram_nats']:.4f}; train it with `divergence: cross_entropy` for a while first"
+        )
+    if led and not _ahead(found).high < 0:
+        return GO, (
+            "the teacher is made of the student and not ahead of it on this text, which is left to "
+            f"{listed(others, 'and')}"
         )
     if "teacher_nats" not in found.sums:
         return GO, "no term compares with a teacher; the text can be learnt from"

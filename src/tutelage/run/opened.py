@@ -32,7 +32,7 @@ from tutelage.samples import TABLE as SAMPLES
 from tutelage.seeds import stream_seed
 from tutelage.teachers import TABLE as TEACHERS
 from tutelage.teachers.fingerprint import fingerprint, members
-from tutelage.teachers.moving import measured
+from tutelage.teachers.moving import measured, takes
 
 
 class Shelf:
@@ -215,20 +215,23 @@ def open_words(recipe: Recipe, shelf: Shelf) -> None:
         shelf.held_out(recipe, student)
         word, measuring = held_out_word(recipe), shelf.teacher(recipe.teacher)
         if word is not None and measuring is not None:
-            stored(measuring, word, shelf.samples(word, student), student)
+            held_out = shelf.samples(word, student)
+            stored(measuring, word, held_out, student)
+            takes(measuring, held_out.examples, 0, student)
 
 
 def fits(samples: Any, student: LanguageModel, teacher: Teacher | None) -> None:
-    """Refuse rows that are longer than the positions of a model.
+    """Refuse rows that are longer than the positions of a model, or that a teacher cannot read.
 
     Raises:
-        TutelageError: a row is too long for the student or the teacher.
+        TutelageError: a row is too long for the student or the teacher, or lacks what the teacher looks at.
     """
     longest = samples.longest
     for model in (student, getattr(teacher, "loaded", None) or teacher):
         most = getattr(model, "longest", None)
         if model is not None and most is not None and longest > most:
             raise too_long(longest, model, by_writing=longest > max(len(e.tokens) for e in samples.examples))
+    takes(teacher, samples.examples, longest, student)
 
 
 def only_shared(samples: Any, shared: Shared, student: LanguageModel) -> None:

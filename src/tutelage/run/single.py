@@ -89,8 +89,10 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
             metrics.say(f"warning: {line}")
         train(words, job.folder, accelerator, metrics, probe)
     if accelerator.is_main_process:
+        # Before its adapters are merged: its teacher may be the student without them.
+        measured = _measured(probe.held_out())
         save_student(merged(student), job.folder / "student")
-        write_text(job.folder / MEASURED, json.dumps(_measured(probe.held_out()), indent=1))
+        write_text(job.folder / MEASURED, json.dumps(measured, indent=1))
     for tracker in accelerator.trackers:
         tracker.finish()
     accelerator.wait_for_everyone()

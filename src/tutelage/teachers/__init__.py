@@ -12,8 +12,8 @@ TABLE = Table(
         "interpolated": Entry("tutelage.teachers.interpolated:InterpolatedTeacher", paper="taid"),
         "cached": Entry("tutelage.teachers.cached:CachedTeacher"),
         "delta": Entry("tutelage.teachers.delta:DeltaTeacher", paper="delta-kd"),
-        "self": Entry("tutelage.teachers.self:SelfTeacher"),
         "server": Entry("tutelage.teachers.server:ServerTeacher"),
+        "self": Entry("tutelage.teachers.self:SelfTeacher", paper="mean-teacher"),
     },
 )
 

@@ -120,10 +120,11 @@ class MixtureTeacher:
         names = list(self.names or map(str, range(len(self.teachers))))
         values = batch.columns.get(self.route)
         if values is None:
+            there = listed(batch.columns) if batch.columns else "none"
             raise TutelageError(
                 f"the data have no column '{self.route}' to route a mixture by",
                 expected=f"a column with one of {listed(names)} in every row",
-                fix=f"add it, or route by one that is there ({listed(batch.columns) or 'none'})",
+                fix=f"add it, or route by one that is there ({there})",
             )
         unknown = sorted({str(value) for value in values} - set(names))
         if unknown:

@@ -14,6 +14,8 @@ a teacher and every teacher inside it.
 | `tensors()`, `load_tensors(tensors)` | named tensors that resuming needs |
 | `noted` | numbers for ``metrics.jsonl``, of the step that is being made |
 | `warnings` | lines for people, said once when a run begins |
+| `alone` | more such lines, where it is inside no other teacher |
+| `takes(examples, longest, student)` | refuses text that it cannot read, before a run begins |
 | `measured()` | what students are measured against, where that is another teacher |
 | `examined(batch, student)` | further measures for `tutelage check`, nats at every counted position |
 | `remarks(means)` | lines for people on the means of those |
@@ -22,7 +24,7 @@ a teacher and every teacher inside it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -102,7 +104,26 @@ def noted(teacher: Teacher | None) -> dict[str, float]:
 
 def warnings(teacher: Teacher | None) -> list[str]:
     """Lines for people, said once when a run begins."""
-    return [line for member in _all(teacher) for line in getattr(member, "warnings", ())]
+    lines = [line for member in _all(teacher) for line in getattr(member, "warnings", ())]
+    return [*getattr(teacher, "alone", ()), *lines]
+
+
+def takes(teacher: Teacher | None, examples: Sequence[Any], longest: int, student: Any) -> None:
+    """Refuse text that a teacher cannot read.
+
+    Args:
+        teacher: open.
+        examples: rows of text.
+        longest: tokens of the longest row that there can be, those that are written during the run too.
+        student: the model whose tokenizer cut them (`tutelage.models.LanguageModel`).
+
+    Raises:
+        TutelageError: a row is too long for it, or lacks something that it looks at.
+    """
+    for member in _all(teacher):
+        own = getattr(member, "takes", None)
+        if own is not None:
+            own(examples, longest, student)
 
 
 def examined(

@@ -54,3 +54,31 @@ def collate(examples: Sequence[Example], pad_id: int, writers: str | Sequence[st
         for name, values in example.recorded.items():
             recorded[name][row, : len(values)] = torch.tensor(values, dtype=torch.float64)
     return Batch(tokens, attention, mask, each, columns, recorded)
+
+
+def preceded(batch: Batch, before: Sequence[Sequence[int]], start: int | None, pad_id: int) -> Batch:
+    """The same rows with more to read: tokens in front of each; what counts are the same tokens as before.
+
+    A row that begins with the start token still does; the tokens come after it.
+
+    Args:
+        batch: padded on either side; its columns and records are left behind.
+        before: tokens for each row, which may be none.
+        start: id of the start token, or None.
+        pad_id: fills the short rows up.
+    """
+    if not any(before):
+        return batch
+    here = batch.to("cpu")
+    rows = []
+    for number, tokens in enumerate(before):
+        real = here.attention[number]
+        said, counted = here.tokens[number][real].tolist(), here.mask[number][real].tolist()
+        head = int(said[0] == start)
+        rows.append(
+            Example(
+                [*said[:head], *tokens, *said[head:]],
+                [*counted[:head], *[False] * len(tokens), *counted[head:]],
+            )
+        )
+    return collate(rows, pad_id, batch.writers).to(batch.tokens.device)
