@@ -38,7 +38,12 @@ from tutelage.distribution import (
     tempered,
 )
 from tutelage.divergences import TABLE
+from tutelage.divergences.rows import Rows, known_of
 from tutelage.errors import OutOfRange
+from tutelage.interfaces import AfterStatistics, asks_target
+
+MOST = 20
+"""Combinations of options that are all tried."""
 
 TRAINABLE = [name for name, entry in TABLE.items() if entry.trains]
 
@@ -90,7 +95,10 @@ def merge(row: Tensor, groups: Tensor) -> Tensor:
 
 @functools.cache
 def choices(name: str) -> list[dict[str, Any]]:
-    """Ways to call a divergence: its defaults, and all combinations of its options up to their ends."""
+    """Ways to call a divergence: its defaults, and all combinations of its options up to their ends.
+
+    Where those are very many, each option up to its ends beside the defaults of the others, and all together.
+    """
     thing = TABLE.load(name)
     row = torch.tensor([0.25, 0.75], dtype=torch.float64).log()
     values = []
@@ -98,13 +106,45 @@ def choices(name: str) -> list[dict[str, Any]]:
         tried = [False, True] if option.annotation == "bool" else [0.0, 1e-3, 0.1, 0.5, 0.9, 0.999, 1.0]
         values.append([(option.name, value) for value in tried])
     found = [{}]
-    for combination in itertools.product(*values) if values else ():
+    combinations = list(itertools.product(*values)) if values else []
+    if len(combinations) > MOST:
+        combinations = [(pair,) for option in values for pair in option] + list(zip(*values, strict=True))
+    for combination in combinations:
         try:
-            thing(row, row, **dict(combination))
+            thing(row, row, **told_ways(name, 2)[0], **dict(combination))
         except OutOfRange:
             continue
         found.append(dict(combination))
     return found
+
+
+def told_ways(name: str, vocab: int) -> list[dict[str, Any]]:
+    """What a divergence of one row must be told beside it: nothing, or every token as its target."""
+    return [{"target": torch.tensor(id_)} for id_ in range(vocab)] if asks_target(TABLE.load(name)) else [{}]
+
+
+def beside(name: str, m: Maker, vocab: int | None = None) -> dict[str, Any]:
+    """What a divergence must be told beside the rows of a `Maker`: nothing, or a target at each position."""
+    return {"target": m.ids("target", 1, vocab)[:, 0]} if asks_target(TABLE.load(name)) else {}
+
+
+def known(
+    name: str, log_q: Tensor, log_p: Tensor, target: Tensor | None = None, **options: Any
+) -> dict[str, Any]:
+    """The options of a density of tiles ``[V, n]``, with what it must know of the whole rows."""
+    divergence = TABLE.load(name)
+    if isinstance(divergence, AfterStatistics):
+        options |= known_of(divergence, Rows(log_q, log_p, target=target), **options)
+    return options
+
+
+def density(
+    name: str, student: Tensor, teacher: Tensor, target: Tensor | None = None, **options: Any
+) -> tuple[Tensor, Tensor]:
+    """Value and slope of two rows ``[V]``."""
+    tiles = student[:, None], teacher[:, None]
+    f, g = TABLE.load(name).density(*tiles, **known(name, *tiles, target, **options))
+    return f[:, 0], g[:, 0]
 
 
 def settings_claiming(law: str) -> Iterator[tuple[str, dict[str, Any]]]:

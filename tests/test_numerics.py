@@ -17,6 +17,7 @@ from tutelage.numerics import (
     largest,
     log_mixture,
     log_one_minus_exp,
+    log_sum_exp,
     mixture,
     times_log,
 )
@@ -165,3 +166,13 @@ def test_the_log_of_a_mixture_is_exact_where_both_agree(a, b, weight):
     mixed = mixture(p, q, weight=weight)
     if max(a, b) > 1e-300:
         assert_close(log_mixture(mixed, p, q, p.log(), q.log()), mixed.log(), rtol=1e-12, atol=1e-12)
+
+
+def test_a_sum_of_exponentials_over_nothing_is_never_and_moves_nothing() -> None:
+    """A column of "never" stays so with a gradient of zero; the others are what torch says."""
+    logs = torch.tensor([[0.3, -math.inf], [-math.inf, -math.inf]], dtype=torch.float64, requires_grad=True)
+    found = log_sum_exp(logs)
+    assert found.tolist() == [0.3, -math.inf]
+    found.sum().backward()
+    assert logs.grad is not None
+    assert logs.grad.tolist() == [[1.0, 0.0], [0.0, 0.0]]

@@ -222,6 +222,20 @@ PAPERS: dict[str, Paper] = {
         "arXiv preprint",
         "2209.15189",
     ),
+    "dkd": _paper(
+        "Decoupled Knowledge Distillation",
+        "Borui Zhao, Quan Cui, Renjie Song, Yiyu Qiu, Jiajun Liang",
+        2022,
+        "CVPR 2022, pages 11943-11952",
+        "2203.08679",
+    ),
+    "akl": _paper(
+        "Rethinking Kullback-Leibler Divergence in Knowledge Distillation for Large Language Models",
+        "Taiqiang Wu, Chaofan Tao, Jiahao Wang, Runming Yang, Zhe Zhao, Ngai Wong",
+        2025,
+        "COLING 2025, pages 5737-5755",
+        "2404.02657",
+    ),
     "jensen-shannon": _paper(
         "Divergence measures based on the Shannon entropy",
         "Jianhua Lin",

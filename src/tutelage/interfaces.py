@@ -7,7 +7,7 @@ values and protocols of this file, and the run brings them together.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -186,7 +186,8 @@ def writes_text(teacher: Any) -> bool:
 class Divergence(Protocol):
     """Two rows in, nats out; `density` is its elementwise part with the exact slope.
 
-    Called with log-probabilities ``(..., V)`` of student and teacher it gives nats ``(...)``.
+    Called with log-probabilities ``(..., V)`` of student and teacher it gives nats ``(...)``. One whose
+    elementwise part must first know something of the whole row is `AfterStatistics` besides.
     """
 
     __name__: str
@@ -201,6 +202,58 @@ class Divergence(Protocol):
         The value of a row is ``sum f``; its gradient by logit ``j`` is ``g_j - q_j sum g``.
         """
         ...
+
+
+@runtime_checkable
+class WholeRows(Protocol):
+    """Rows of student and teacher that a statistic is made of; nobody need hold their probabilities.
+
+    There is a column for every token, or for every kept token and a last one for the rest.
+    """
+
+    def sums(self, part: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Sums over the columns, ``[n]`` each, of elementwise functions of ``(log_q, log_p, token)``.
+
+        The part sees tiles ``[v, n]``; ``token`` is ``[v, 1]``, false at the column of the rest.
+        """
+        ...
+
+    def others(self) -> tuple[Tensor, Tensor]:
+        """Logs ``[n]`` of what student and teacher give to everything but the target."""
+        ...
+
+    def highest(self) -> Tensor:
+        """The log-probability ``[n]`` of the teacher's most likely token."""
+        ...
+
+    def cutoff(self, mass: float) -> Tensor:
+        """The least log-probability ``[n]`` among the teacher's most likely tokens that hold ``mass``."""
+        ...
+
+
+@runtime_checkable
+class AfterStatistics(Divergence, Protocol):
+    """A divergence that is separable once something is known of the whole row.
+
+    Its `density` is told, beside its options and under names of its own, what `statistics` gave: ``[n]``
+    each, which broadcasts to tiles ``[v, n]``. The slope is that of the whole value, so it contains what a
+    change of the student does to a statistic; one that is held constant is detached.
+
+    Attributes:
+        asks_target: whether one token a position must be named. `density` is then told where it stands: the
+            option ``target`` is true there, ``[v, n]``.
+    """
+
+    asks_target: bool
+
+    def statistics(self, rows: WholeRows, **options: Any) -> dict[str, Tensor]:
+        """What must be known of the rows before the elementwise pass."""
+        ...
+
+
+def asks_target(divergence: Any) -> bool:
+    """Whether a divergence must be told one token a position, beside the two rows."""
+    return bool(getattr(divergence, "asks_target", False))
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,12 @@ def log_one_minus_exp(log_p: Tensor) -> Tensor:
     )
 
 
+def log_sum_exp(logs: Tensor) -> Tensor:
+    """Log of the sum of exponentials over the first axis; "never", without gradient, where all of it is."""
+    silent = (logs == -torch.inf).all(0)
+    return logs.masked_fill(silent, 0.0).logsumexp(0).masked_fill(silent, -torch.inf)
+
+
 def exp_shifted(x: Tensor, shift: Tensor, *, scale: float = 1.0, out: Tensor | None = None) -> Tensor:
     """``exp(scale * x - shift)`` for a shift that is broadcast, in two passes over the memory.
 

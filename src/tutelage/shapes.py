@@ -36,3 +36,6 @@ Logs = Float[Tensor, "..."]
 
 Probs = Float[Tensor, "..."]
 """Their exponentials."""
+
+Where = Bool[Tensor, "..."]
+"""True at some of them."""

@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 import tutelage
-from strategies import TRAINABLE, Maker
+from strategies import TRAINABLE, Maker, beside
 from tutelage.distribution import Dense, Hidden
 from tutelage.divergences import TABLE, forward_kl, loss
 from tutelage.divergences.fused import Against, evaluate
@@ -99,8 +99,8 @@ def test_short_floats_stay_close_and_gradients_keep_their_type(name: str, dtype:
     short = inputs(dtype=dtype)
     exact = [t.detach().double().requires_grad_() for t in short]
     teacher = M.hidden("teacher")
-    value = loss(short[0], (short[1], short[2]), teacher, name)
-    expected = loss(exact[0], (exact[1], exact[2]), teacher, name)
+    value = loss(short[0], (short[1], short[2]), teacher, name, **beside(name, M))
+    expected = loss(exact[0], (exact[1], exact[2]), teacher, name, **beside(name, M))
     assert value.dtype == torch.float32
     assert_close(value.double(), expected, atol=2e-5, rtol=2e-5)
     value.backward()
@@ -252,7 +252,7 @@ def test_logits_far_apart_give_numbers(name: str) -> None:
     """Differences of hundreds of nats in float32: no NaN in value or gradient."""
     logits = torch.tensor([[0.0, 400.0, -400.0, 88.0], [200.0, 0.0, 0.0, -200.0]], requires_grad=True)
     teacher = Dense(torch.tensor([[300.0, 0.0, -50.0, 0.0], [0.0, 0.0, 0.0, 0.0]]))
-    value = loss(logits, torch.eye(4), teacher, name)
+    value = loss(logits, torch.eye(4), teacher, name, **beside(name, Maker(2, 4, 0)))
     value.backward()
     assert value.isfinite()
     assert logits.grad is not None

@@ -29,6 +29,11 @@ HALVES = (  # f-DISTILL's Jensen-Shannon: each half on the text of its own write
 )
 SOFT_AND_HARD = (Term("forward_kl", weight=0.9), Term("cross_entropy", weight=0.1, against="gold"))
 OBJECTIVES = {
+    "after a statistic": (
+        Term("decoupled", temperature=1.5),
+        Term("adaptive_kl", weight=0.5),
+        Term("top1_cross_entropy", on="student"),
+    ),
     "one term": (Term("reverse_kl", temperature=2.0),),
     "soft and hard": SOFT_AND_HARD,
     "halves by writer": HALVES,

@@ -228,6 +228,7 @@ def test_a_token_that_the_teacher_never_says_is_refused() -> None:
     [
         (PolicyGradient(), (Term("forward_kl", on="dataset"),), "no term compares the student's own text"),
         (PolicyGradient(), (Term("jensen_shannon", on="student"),), "with sampled rewards"),
+        (PolicyGradient(rewards="exact"), (Term("decoupled", on="student"),), "decoupled as a reward"),
         (PolicyGradient(), (Term("reverse_kl", on="student", temperature=2.0),), "at temperature 2"),
         (PolicyGradient(single=False), (Term("reverse_kl"),), "which is about all rows"),
         (PerToken(middle="exact"), (Term("forward_kl"),), "no term of the objective has a middle"),

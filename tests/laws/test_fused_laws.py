@@ -12,14 +12,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from strategies import HEADS, KINDS, PARTIAL, TRAINABLE, Maker, choices, gradients, meeting, student
+from strategies import (
+    HEADS,
+    KINDS,
+    PARTIAL,
+    TRAINABLE,
+    Maker,
+    beside,
+    choices,
+    gradients,
+    meeting,
+    student,
+)
 from tutelage.distribution import Hidden
 from tutelage.divergences import TABLE
 from tutelage.divergences.fused import Against, evaluate
 from tutelage.divergences.plain import plain_loss
 from tutelage.errors import TutelageError
+from tutelage.interfaces import AfterStatistics
 
 EVERY = KINDS | PARTIAL
+LATER = [name for name in TRAINABLE if isinstance(TABLE.load(name), AfterStatistics)]
+"""Divergences that are separable only after a statistic of the row."""
 
 
 def compared(
@@ -34,17 +48,18 @@ def compared(
     """Values of all positions, and gradients of a weighted sum of the finite ones, fused and plain."""
     learner = student(m, head)
     teacher, divergence = meeting(EVERY[kind](m), learner), TABLE.load(name)
-    by_hand = plain_loss(learner, teacher, divergence, temperature=temperature, **options)
+    told = beside(name, m)
+    by_hand = plain_loss(learner, teacher, divergence, temperature=temperature, **told, **options)
     finite = by_hand.detach().isfinite()
     weights = torch.where(finite, m.normal("weights", m.n), 0.0)
     one = torch.ones(m.n).double()
     with torch.no_grad():
-        every = [Against(divergence, teacher, one, temperature, options)]
+        every = [Against(divergence, teacher, one, temperature, options, **told)]
         _, (values,) = evaluate(learner, every, chunk_rows=chunk_rows)
     assert_close(values, by_hand.detach(), atol=1e-10, rtol=1e-9)
     if not finite.any():
         return
-    term = Against(divergence, teacher, weights, temperature, options)
+    term = Against(divergence, teacher, weights, temperature, options, **told)
     total, _ = evaluate(learner, [term], chunk_rows=chunk_rows)
     expected = (torch.where(finite, by_hand, 0.0) * weights).sum()
     assert_close(total, expected, atol=1e-9, rtol=1e-9)
@@ -58,7 +73,13 @@ def slow_gradients(m: Maker, head: str, kind: str, term: Against) -> list[torch.
     teacher = meeting(EVERY[kind](m), learner)
     counts = term.weights != 0  # an infinite value elsewhere must not reach the gradient
     values = plain_loss(
-        learner, teacher, term.divergence, mask=counts, temperature=term.temperature, **term.options
+        learner,
+        teacher,
+        term.divergence,
+        mask=counts,
+        temperature=term.temperature,
+        target=term.target,
+        **term.options,
     )
     return gradients((values * term.weights[counts]).sum(), learner)
 
@@ -101,11 +122,23 @@ def test_kinds_of_which_some_tokens_are_known_equal_the_plain_twin(
     """Values and gradients are the weighted sum over the known tokens, or the divergence is refused."""
     options = data.draw(st.sampled_from(choices(name)), label="options")
     needs = PARTIAL[kind](Maker(1, vocab, 0)).needs
-    if needs is None or needs in TABLE[name].laws:
+    reason = None if needs is None or needs in TABLE[name].laws else "no bounded variance"
+    if isinstance(TABLE.load(name), AfterStatistics):
+        reason = reason or "needs something of the whole row"
+    if reason is None:
         compared(Maker(5, vocab, seed), kind, head, name, 1.0, None, options)
         return
-    with pytest.raises(TutelageError, match="no bounded variance"):
-        compared(Maker(5, vocab, seed), kind, head, name, 1.0, None, options)
+    learner, m = student(Maker(5, vocab, seed), head), Maker(5, vocab, seed)
+    term = Against(
+        TABLE.load(name),
+        meeting(EVERY[kind](m), learner),
+        torch.ones(5).double(),
+        1.0,
+        options,
+        **beside(name, m),
+    )
+    with pytest.raises(TutelageError, match=reason):
+        evaluate(learner, [term])
 
 
 @pytest.mark.parametrize(
@@ -194,8 +227,8 @@ def test_a_vocabulary_of_several_tiles_gives_the_same(kind: str) -> None:
     """With 2,500 tokens, three tiles, chunks of two positions and a warm temperature."""
     m = Maker(3, 2500, 4)
     heads = list(HEADS)
-    for place, name in enumerate(("forward_kl", "reverse_kl", "jensen_shannon", "total_variation")):
-        compared(m, kind, heads[place], name, (1.0, 1.6)[place % 2], 2, {})
+    for place, name in enumerate(("forward_kl", "reverse_kl", "jensen_shannon", "total_variation", *LATER)):
+        compared(m, kind, heads[place % len(heads)], name, (1.0, 1.6)[place % 2], 2, {})
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
@@ -208,7 +241,7 @@ def test_ids_that_are_not_tokens_get_exactly_nothing(name: str) -> None:
     for kind in ("hidden", "top k", "mixed", "gold"):
         teacher = meeting(KINDS[kind](m), learner)
         half = torch.full((6,), 0.5).double()
-        total, (values,) = evaluate(learner, [Against(TABLE.load(name), teacher, half)])
+        total, (values,) = evaluate(learner, [Against(TABLE.load(name), teacher, half, **beside(name, m, 5))])
         if not values.isfinite().all():
             continue
         _, weight, bias = gradients(total, learner)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from strategies import HEADS, KINDS, TRAINABLE, Maker, gradients, meeting, student
+from strategies import HEADS, KINDS, TRAINABLE, Maker, beside, gradients, meeting, student
 from tutelage.distribution import (
     Dense,
     Distribution,
@@ -29,11 +29,16 @@ SEEDS = st.integers(0, 10_000)
 
 
 def differentiated(
-    learner: Hidden, teacher: Distribution, name: str, mask: Tensor | None = None, chunk: int | None = None
+    learner: Hidden,
+    teacher: Distribution,
+    name: str,
+    mask: Tensor | None = None,
+    chunk: int | None = None,
+    target: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """The loss as a user calls it, with its gradients."""
     assert learner.bias is not None
-    value = loss(learner.hidden, (learner.weight, learner.bias), teacher, name, mask, chunk)
+    value = loss(learner.hidden, (learner.weight, learner.bias), teacher, name, mask, chunk, target=target)
     return value.detach(), gradients(value, learner)
 
 
@@ -45,11 +50,11 @@ def test_chunks_of_any_size_give_one_result(kind: str, seed: int, name: str, mas
     m = Maker(7, 6, seed)
     teacher, learner = KINDS[kind](m), student(m, "bias")
     counts = torch.tensor(mask).index_fill(0, torch.tensor([3]), True)
-    value, expected = differentiated(learner, teacher, name, counts)
+    value, expected = differentiated(learner, teacher, name, counts, **beside(name, m))
     if not value.isfinite():
         return
     for size in (1, 2, 5):
-        again, found = differentiated(learner, teacher, name, counts, size)
+        again, found = differentiated(learner, teacher, name, counts, size, **beside(name, m))
         assert_close(again, value, atol=1e-12, rtol=1e-12)
         assert_close(found, expected, atol=1e-12, rtol=1e-12)
 
@@ -71,8 +76,10 @@ def test_padding_and_dropped_positions_change_nothing(name: str, seed: int, kind
         if isinstance(short_teacher, Hidden)
         else Dense(short_teacher.logs[:4])
     )
-    value, expected = differentiated(short, cut, name)
-    again, found = differentiated(padded, short_teacher, name, mask)
+    told = beside(name, m)
+    more = {key: torch.cat([ids, torch.tensor([-100, 6, 10**6])]) for key, ids in told.items()}
+    value, expected = differentiated(short, cut, name, **told)
+    again, found = differentiated(padded, short_teacher, name, mask, **more)
     if not value.isfinite():
         return
     assert_close(again, value, atol=0, rtol=1e-13)
@@ -87,14 +94,15 @@ def test_two_micro_batches_are_one_batch(name: str, seed: int, cut: int) -> None
     """Each position weighs one over the whole step's count, so how it was cut does not matter."""
     m = Maker(6, 7, seed)
     whole, teacher = student(m, "bias"), m.full("teacher")
-    divergence = TABLE.load(name)
-    total, _ = evaluate(whole, [Against(divergence, teacher, torch.full((6,), 1 / 6).double())])
+    divergence, told = TABLE.load(name), beside(name, m)
+    total, _ = evaluate(whole, [Against(divergence, teacher, torch.full((6,), 1 / 6).double(), **told)])
     expected = gradients(total, whole)
     shares, found = [], []
     for part in (slice(0, cut), slice(cut, 6)):
         piece = Hidden(whole.hidden[part].detach().requires_grad_(), whole.weight, whole.bias)
         weights = torch.full((piece.positions,), 1 / 6).double()
-        share, _ = evaluate(piece, [Against(divergence, Dense(teacher.logs[part]), weights)])
+        here = {key: ids[part] for key, ids in told.items()}
+        share, _ = evaluate(piece, [Against(divergence, Dense(teacher.logs[part]), weights, **here)])
         shares.append(share.detach())
         found.append(gradients(share, piece))
     assert_close(sum(shares), total.detach(), atol=1e-13, rtol=1e-12)
@@ -113,13 +121,14 @@ def test_several_terms_at_once_are_the_sum_of_single_ones(
     learner = student(m, data.draw(st.sampled_from(["bias", "bias, scale and softcap"])))
     terms = []
     for kind in kinds:
-        divergence = TABLE.load(data.draw(st.sampled_from(TRAINABLE)))
+        name = data.draw(st.sampled_from(TRAINABLE))
+        divergence, told = TABLE.load(name), beside(name, m)
         counts = torch.tensor(data.draw(st.lists(st.booleans(), min_size=5, max_size=5)))
-        every = Against(divergence, KINDS[kind](m), torch.ones(5).double())
+        every = Against(divergence, KINDS[kind](m), torch.ones(5).double(), **told)
         _, (values,) = evaluate(learner, [every])
         weights = torch.where(counts & values.isfinite(), m.normal(kind, 5), 0.0)
         temperature = data.draw(st.sampled_from([1.0, 1.7]))
-        terms.append(Against(divergence, every.teacher, weights, temperature))
+        terms.append(Against(divergence, every.teacher, weights, temperature, **told))
     total, values = evaluate(learner, terms, chunk_rows=2)
     found = gradients(total, learner)
     singles = [evaluate(learner, [term]) for term in terms]
@@ -213,7 +222,11 @@ def test_a_student_that_is_its_teacher_has_no_loss_and_no_gradient(
     m = Maker(4, 6, seed)
     learner = student(m, "bias, scale and softcap")
     term = Against(
-        TABLE.load(name), same_as(learner)[transport], torch.full((4,), 0.25).double(), temperature
+        TABLE.load(name),
+        same_as(learner)[transport],
+        torch.full((4,), 0.25).double(),
+        temperature,
+        **beside(name, m),
     )
     total, _ = evaluate(learner, [term])
     assert abs(float(total.detach())) < 1e-12

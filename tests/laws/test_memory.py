@@ -25,6 +25,7 @@ from tutelage.distribution import (
 from tutelage.distribution.base import Chunk, OpenRows, Workspace
 from tutelage.divergences import TABLE, fused, loss
 from tutelage.divergences.fused import CHUNK_BYTES, MAX_CHUNK, Against, choose_chunk, evaluate
+from tutelage.interfaces import asks_target
 
 VOCAB, WIDTH, CHUNK = 2500, 8, 64
 
@@ -103,7 +104,15 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def one(kind: str, name: str) -> Callable[[int], list[Against]]:
     """A single term against one kind of teacher."""
-    return lambda n: [Against(TABLE.load(name), TEACHERS[kind](n), torch.full((n,), 1 / n))]
+    told = asks_target(TABLE.load(name))
+    return lambda n: [
+        Against(
+            TABLE.load(name),
+            TEACHERS[kind](n),
+            torch.full((n,), 1 / n),
+            target=torch.arange(n) * 7 if told else None,
+        )
+    ]
 
 
 @pytest.mark.parametrize("kind", TEACHERS)

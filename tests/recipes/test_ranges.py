@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strategies import told_ways
 from tutelage.cli import answered
 from tutelage.errors import TutelageError
 from tutelage.recipes import families, load, read
@@ -94,7 +95,7 @@ RANGED = [
 def test_a_recipe_accepts_what_the_divergence_accepts(place, name, option):
     """The range in the annotation is the range that the function checks, ends included."""
     divergence = families()["divergences"].load(name)
-    row = torch.tensor([[0.25, 0.75]]).log()
+    row, told = torch.tensor([0.25, 0.75]).log(), told_ways(name, 2)[0]
 
     def is_accepted(attempt) -> bool:
         try:
@@ -106,7 +107,7 @@ def test_a_recipe_accepts_what_the_divergence_accepts(place, name, option):
     @given(st.floats(-0.5, 1.5) | st.sampled_from([0.0, 1.0]))
     def holds(value):
         by_recipe = is_accepted(lambda: read("recipe.yaml", divergence={"kind": name, option.name: value}))
-        by_function = is_accepted(lambda: divergence(row, row, **{option.name: value}))
+        by_function = is_accepted(lambda: divergence(row, row, **told, **{option.name: value}))
         assert by_recipe == by_function, value
 
     holds()

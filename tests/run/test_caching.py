@@ -183,6 +183,12 @@ def test_another_chat_template_is_refused(model: Path, tmp_path: Path) -> None:
         ("sampled", {}, {"divergence": "reverse_kl"}, "reverse_kl from a teacher that is known by drawn"),
         ("sampled", {}, {"divergence": "forward_kl", "temperature": 2}, "temperature 2 with a teacher"),
         ("top_k", {"tail": "drop"}, {"divergence": "forward_kl", "temperature": 2}, "temperature 2 with"),
+        (
+            "top_k",
+            {"tail": "drop"},
+            {"divergence": "adaptive_kl"},
+            "adaptive_kl needs something of the whole",
+        ),
     ],
 )
 def test_a_term_that_a_cache_cannot_serve_is_refused_by_its_line(

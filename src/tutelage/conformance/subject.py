@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -271,10 +272,17 @@ def _few_rows(recipe: Recipe) -> Recipe:
     return replace(recipe, samples=replace(recipe.samples, options=options), evaluation=held_out)
 
 
+def _unweighted(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the largest weight of a part at 1, so that bounds in nats mean the same for all terms."""
+    weights = [value for name, value in options.items() if name.endswith("_weight")]
+    largest = max(weights, default=1.0)
+    return {name: value / largest if name.endswith("_weight") else value for name, value in options.items()}
+
+
 def _each_once(objectives: Iterable[Sequence[Term]]) -> tuple[Term, ...]:
     found: list[Term] = []
     for term in (term for objective in objectives for term in objective):
-        plain = replace(term, weight=1.0, on="all")
+        plain = replace(term, weight=1.0, on="all", options=_unweighted(term.options))
         if plain not in found:
             found.append(plain)
     return tuple(found)

@@ -6,6 +6,7 @@ The plain one computes in float64: in float32 it is the less exact of the two, o
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from tutelage.distribution.base import Chunk, OpenRows, Workspace
 from tutelage.divergences import TABLE
 from tutelage.divergences.fused import Against, evaluate
 from tutelage.divergences.plain import plain_loss
+from tutelage.interfaces import asks_target
 from tutelage.objective import Term
 from tutelage.run.learner import meet
 
@@ -89,14 +91,26 @@ def _fused(subject: Subject, rows: Hidden, told: Distribution | None, term: Term
     count = student.positions
     weights = torch.full((count,), 1 / count, device=student.hidden.device)
     target, divergence = _target(subject, student, told, term), TABLE.load(term.divergence)
-    value, _ = evaluate(student, [Against(divergence, target, weights, term.temperature, term.options)])
+    asked = Against(
+        divergence,
+        target,
+        weights,
+        term.temperature,
+        term.options,
+        target=_token(subject, student, divergence),
+    )
+    value, _ = evaluate(student, [asked])
     return value.detach().double(), _joined(torch.autograd.grad(value, leaves))
 
 
 def _plain(subject: Subject, rows: Hidden, told: Distribution | None, term: Term) -> tuple[Tensor, Tensor]:
     student, leaves = _student(rows, torch.float64)
     target, divergence = _target(subject, student, told, term), TABLE.load(term.divergence)
-    value = plain_loss(student, target, divergence, temperature=term.temperature, **term.options).mean()
+    token = _token(subject, student, divergence)
+    every = plain_loss(
+        student, target, divergence, temperature=term.temperature, target=token, **term.options
+    )
+    value = every.mean()
     return value.detach(), _joined(torch.autograd.grad(value, leaves))
 
 
@@ -113,6 +127,11 @@ def _target(subject: Subject, student: Hidden, told: Distribution | None, term: 
         return gold(subject.batch.gold[: student.positions], student.vocab_size, student.hidden.detach())
     assert told is not None
     return Beginning(told, student.positions, student.hidden.dtype)
+
+
+def _token(subject: Subject, student: Hidden, divergence: Any) -> Tensor | None:
+    """The written tokens, for a divergence that asks for them."""
+    return subject.batch.gold[: student.positions] if asks_target(divergence) else None
 
 
 def _count(rows: Hidden) -> int:

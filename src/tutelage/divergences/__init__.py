@@ -52,6 +52,13 @@ TABLE = Table(
             paper="alpha-divergence",
             laws=F_DIVERGENCE,
         ),
+        "decoupled": Entry("tutelage.divergences.dkd:decoupled", paper="dkd", laws=PROPER),
+        "adaptive_kl": Entry("tutelage.divergences.akl:adaptive_kl", paper="akl", laws=PROPER),
+        "top1_cross_entropy": Entry(
+            "tutelage.divergences.top1:top1_cross_entropy",
+            paper="hinton",
+            laws=frozenset({"never_negative", "exact_gradient", "relabelling"}),
+        ),
         "cross_entropy": Entry(
             "tutelage.divergences.ce:cross_entropy",
             laws=frozenset({"never_negative", "exact_gradient", "relabelling"}) | BY_TEACHER,

@@ -19,9 +19,11 @@ from tutelage.distribution import Distribution, Hidden
 from tutelage.distribution.base import Workspace
 from tutelage.distribution.device import ON_CPU, Sizes
 from tutelage.divergences import TABLE
-from tutelage.divergences.walk import Against, Walk
+from tutelage.divergences.against import Against
+from tutelage.divergences.separable import check_target
+from tutelage.divergences.walk import Walk
 from tutelage.errors import OutOfRange, TutelageError, listed
-from tutelage.interfaces import Divergence
+from tutelage.interfaces import Divergence, asks_target
 
 __all__ = ["Against", "evaluate", "loss"]
 
@@ -36,6 +38,7 @@ def loss(
     mask: Tensor | None = None,
     chunk_rows: int | None = None,
     temperature: float = 1.0,
+    target: Tensor | None = None,
     **options: Any,
 ) -> Tensor:
     """Mean divergence of the counted positions: a scalar in nats per counted position.
@@ -52,6 +55,8 @@ def loss(
         chunk_rows: positions evaluated at a time; None chooses from the sizes. It never changes the result
             beyond rounding.
         temperature: tempers student and teacher alike (no factor of its square is applied).
+        target: token ids ``(N,)`` for a divergence that asks for them (`decoupled`); what stands at positions
+            that do not count does not matter.
         options: of the divergence, such as ``beta=0.3``.
 
     Raises:
@@ -82,7 +87,7 @@ def loss(
     named = TABLE.load(divergence) if isinstance(divergence, str) else divergence
     _check_slope(named)
     weights = counts.to(torch.float64 if student_hidden.dtype == torch.float64 else torch.float32) / counted
-    term = Against(named, teacher, weights, temperature, options)
+    term = Against(named, teacher, weights, temperature, options, target=target)
     return evaluate(student, [term], chunk_rows=chunk_rows)[0]
 
 
@@ -198,6 +203,8 @@ def _check(student: Hidden, term: Against) -> None:
             fix="count the same positions, and restrict both to the ids that they share",
         )
     name = getattr(term.divergence, "__name__", "")
+    asks, counts = asks_target(term.divergence), term.weights != 0
+    check_target(name, asks, term.target, (student.positions,), student.vocab_size, counts)
     if teacher.needs is not None and name in TABLE and teacher.needs not in TABLE[name].laws:
         raise not_served(name, teacher.needs)
     if not 0 < term.temperature < float("inf"):

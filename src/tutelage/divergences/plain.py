@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tutelage.distribution import Distribution, Hidden
 from tutelage.distribution.base import PartialRows, Workspace
-from tutelage.interfaces import Divergence
+from tutelage.divergences.rows import Rows, column_of, not_known, value_of
+from tutelage.interfaces import AfterStatistics, Divergence
 
 
 def plain_loss(
@@ -20,6 +21,7 @@ def plain_loss(
     *,
     mask: Tensor | None = None,
     temperature: float = 1.0,
+    target: Tensor | None = None,
     **options: Any,
 ) -> Tensor:
     """Divergence of every counted position, nats ``[n]``, by the definition; many times N x V in memory.
@@ -30,6 +32,7 @@ def plain_loss(
         divergence: a function of two rows of log-probabilities.
         mask: ``(N,)``, true where a position counts; None counts all.
         temperature: both are tempered with it, on the teacher's support.
+        target: token ids ``(N,)`` for a divergence that asks for them.
         options: of the divergence.
     """
     logits = student.hidden @ student.weight.T
@@ -43,15 +46,21 @@ def plain_loss(
     log_q = logits.log_softmax(-1)
     opened = teacher.open(slice(None), Workspace(teacher.like), log_q.detach().T)
     if isinstance(opened, PartialRows):
+        if isinstance(divergence, AfterStatistics):
+            raise not_known(divergence.__name__)
         values = _over_known(log_q, opened, divergence, **options)
         return values if mask is None else values[mask]
     ids, log_p = teacher.on_support(student=log_q.detach())
     if ids is not None:
         log_q = onto_support(log_q, ids)
+        target = None if target is None else column_of(target, ids.T)
     if mask is not None:
         log_q, log_p = log_q[mask], log_p[mask]
+        target = None if target is None else target[mask]
     log_q = (log_q / temperature).log_softmax(-1)
     log_p = (log_p / temperature).log_softmax(-1)
+    if isinstance(divergence, AfterStatistics):
+        return value_of(divergence, Rows(log_q.T, log_p.T, target=target, rest=ids is not None), **options)
     return divergence(log_q, log_p, **options)
 
 

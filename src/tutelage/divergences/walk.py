@@ -9,15 +9,14 @@ Whatever the terms are, that gradient has one form (`Slopes`), so the last walk 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tutelage.compiled import kernel
-from tutelage.distribution import Distribution, Hidden, tempered
+from tutelage.distribution import Hidden, tempered
 from tutelage.distribution.base import (
     BucketRows,
     FullRows,
@@ -27,44 +26,11 @@ from tutelage.distribution.base import (
 )
 from tutelage.distribution.device import add_product
 from tutelage.distribution.hidden import HiddenRows
-from tutelage.divergences.bodies import Named, compare, sums
+from tutelage.divergences.against import Against, aimed
+from tutelage.divergences.bodies import compare, sums
+from tutelage.divergences.rows import not_known
 from tutelage.divergences.slopes import Again, Entries, Multiple, Slopes
-from tutelage.interfaces import Divergence
 from tutelage.numerics import RunningNormaliser
-
-
-@dataclass(frozen=True, eq=False)
-class Against:
-    """One term: a divergence from a teacher, and what each position weighs in it.
-
-    Attributes:
-        divergence: with a `density`.
-        teacher: a distribution over the student's positions and tokens.
-        weights: factor of every position ``[N]``; positions of weight 0 are not evaluated.
-        temperature: tempers student and teacher alike, on the teacher's support.
-        options: of the divergence.
-        by_position: options that differ from position to position, ``[N]`` each.
-        watched: its values are told and nothing else: no share of the sum, no gradient.
-    """
-
-    divergence: Divergence
-    teacher: Distribution
-    weights: Tensor
-    temperature: float = 1.0
-    options: Mapping[str, Any] = field(default_factory=dict)
-    by_position: Mapping[str, Tensor] = field(default_factory=dict)
-    watched: bool = False
-
-    def named(self, rows: Tensor) -> Named:
-        """The divergence and what it is told at some positions ``[n]``."""
-        local = {name: values[rows].to(self.weights.dtype) for name, values in self.by_position.items()}
-        return self.divergence, tuple({**self.options, **local}.items())
-
-    def density(self, rows: Tensor, log_q: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
-        """Value and slope of tiles ``[..., n]`` at some positions ``[n]``."""
-        divergence, told = self.named(rows)
-        options: dict[str, Any] = dict(told)
-        return divergence.density(log_q, log_p, **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +181,7 @@ class Walk:
         idle = (chunk.weights == 0).all(0)
         log_p_norm = says_something(self._fill(teacher, told).masked_fill(idle, 0.0))
         log_q_norm = chunk.normaliser if scale == 1 else self._normaliser(logits, scale)
-        local = any(term.by_position for _, term in chunk.terms)  # a kernel is made for options that stay
+        local = any(term.local for _, term in chunk.terms)  # a kernel is made for options that stay
         if self.sizes.twice and slopes.again is None and not local:
             return self._twice(chunk, told, log_q_norm, log_p_norm, slopes)
         backward = self.backward and bool(chunk.pulling)
@@ -224,13 +190,17 @@ class Walk:
         lone = len(self.groups) == 1 and not self.sizes.twice
         slopes.spent = backward and lone and self.student.softcap is None
         part = dataclasses.replace(self.sizes, tokens=max(1, self.sizes.part // logits.shape[1]))
-        named = tuple(term.named(chunk.rows) for _, term in chunk.terms)
+        look = {"scale": scale, "tokens": min(part.tokens, self.sizes.tokens)}
+        whole = [
+            term.whole(chunk.rows, logits, told, (log_q_norm, log_p_norm), **look) for _, term in chunk.terms
+        ]
+        named = [term.named(chunk.rows, rows) for (_, term), rows in zip(chunk.terms, whole, strict=True)]
         values = torch.zeros(chunk.weights.shape, dtype=torch.float64, device=logits.device)
         totals = torch.zeros_like(chunk.weights)
         some_idle = bool((chunk.weights[chunk.pulling] == 0).any())
         for tokens in part.slices(len(logits)):
             f, g = compare(
-                named,
+                [aimed(one, rows, tokens) for one, rows in zip(named, whole, strict=True)],
                 scale,
                 logits[tokens],
                 told[tokens],
@@ -286,7 +256,7 @@ class Walk:
             certain = False
             student[-1] = self._normaliser(logits, 1.0, without=entries)
             log_q = (student * scale).log_softmax(0)
-        pairs = [term.density(chunk.rows, log_q, log_p) for _, term in chunk.terms]
+        pairs = [term.density(chunk.rows, log_q, log_p, teacher.ids) for _, term in chunk.terms]
         values, g = (torch.stack(of) for of in zip(*pairs, strict=True))
         if not (self.backward and chunk.pulling):
             return values.sum(1)
@@ -304,6 +274,9 @@ class Walk:
 
     def _some_tokens(self, chunk: Chunk, teacher: PartialRows, slopes: Slopes) -> Tensor:
         """Values ``[K, n]`` of weighted sums over the tokens that are known; the student is whole."""
+        for _, term in chunk.terms:
+            if term.after_statistics:
+                raise not_known(term.divergence.__name__)
         entries = Entries.at(teacher.ids)
         log_q = torch.zeros_like(teacher.logs)
         log_q[entries.columns] = chunk.logits[entries.where]
@@ -374,6 +347,8 @@ class Walk:
 
 def _asks_nothing_of_never(term: Against) -> bool:
     """Whether a divergence is not about what the student says where the teacher says "never"."""
+    if term.after_statistics:
+        return False
     first = torch.zeros(1, dtype=torch.long, device=term.weights.device)
     q = torch.full((1,), 0.3, dtype=term.weights.dtype, device=first.device).log()
     f, g = term.density(first, q, torch.full_like(q, -torch.inf))

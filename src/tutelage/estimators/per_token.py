@@ -16,7 +16,7 @@ from tutelage.divergences.fused import Against
 from tutelage.divergences.middle import forward_to_middle, reverse_to_middle
 from tutelage.divergences.scored import log_probs_of
 from tutelage.errors import TutelageError
-from tutelage.interfaces import Batch
+from tutelage.interfaces import Batch, asks_target
 from tutelage.objective import Term
 
 Reduction = Literal["token_mean", "sequence_sum"]
@@ -92,7 +92,10 @@ class PerToken:
                 made.append(Against(MIDDLES[term.divergence], target, weights, term.temperature, {}, share))
                 continue
             divergence = TABLE.load(term.divergence)
-            made.append(Against(divergence, target, weights, term.temperature, term.options))
+            token = batch.gold if asks_target(divergence) else None
+            made.append(
+                Against(divergence, target, weights, term.temperature, term.options, target=token),
+            )
         return made
 
 

@@ -19,7 +19,7 @@ from tutelage.estimators.own_text import Importance, finite, is_own
 from tutelage.estimators.per_token import PerToken, Reduction, required, weights_of
 from tutelage.estimators.returns import by_row, followers, summed_after, summed_from
 from tutelage.estimators.surrogates import Reading, clipped_ratio
-from tutelage.interfaces import OWN, TEACHER, Batch
+from tutelage.interfaces import OWN, TEACHER, Batch, asks_target
 from tutelage.objective import Term
 
 
@@ -92,6 +92,12 @@ class PolicyGradient:
                     f"{term.divergence} with sampled rewards",
                     expected="reverse_kl: the log-ratio of a drawn token is a sample of that alone",
                     fix="write `rewards: exact` under `estimator:`",
+                )
+            if asks_target(TABLE.load(term.divergence)):
+                raise TutelageError(
+                    f"{term.divergence} as a reward",
+                    expected="a divergence of what may follow: this one depends on the drawn token too",
+                    fix="use the estimator `per_token`, or `forward_kl` in its place",
                 )
             if term.on == "all" and not self.single:
                 raise TutelageError(

@@ -16,7 +16,7 @@ from tutelage.divergences import TABLE as DIVERGENCES
 from tutelage.errors import NotShared
 from tutelage.estimators import TABLE as ESTIMATORS
 from tutelage.evaluation.lengths import too_long
-from tutelage.interfaces import Batch, Constraint, Machine, Teacher, Writers
+from tutelage.interfaces import Batch, Constraint, Machine, Teacher, Writers, asks_target
 from tutelage.models import (
     LanguageModel,
     Shared,
@@ -261,7 +261,9 @@ def try_objective(recipe: Recipe) -> None:
     from_two = torch.tensor([[0.5, 0.5]]).log()
     for number, term in enumerate(recipe.objective):
         with recipe.blaming(f"objective.{number}"):
-            DIVERGENCES.load(term.divergence)(from_two, from_two, **term.options)
+            divergence = DIVERGENCES.load(term.divergence)
+            told = {"target": torch.tensor([0])} if asks_target(divergence) else {}
+            divergence(from_two, from_two, **told, **term.options)
     with recipe.blaming("estimator"):
         estimator_of(recipe).suits(recipe.objective)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tutelage.divergences import TABLE as DIVERGENCES
+from tutelage.divergences.rows import not_known
 from tutelage.errors import TutelageError, listed
-from tutelage.interfaces import Teacher
+from tutelage.interfaces import AfterStatistics, Teacher
 from tutelage.models import LanguageModel
 from tutelage.recipes import Recipe, SamplesWord, written
 from tutelage.run.told import told_text, told_tokenizer
@@ -44,6 +45,8 @@ def serves(recipe: Recipe, teacher: Teacher) -> None:
                     expected=f"{listed(able)}: bounded by the teacher's probabilities",
                     fix="write `divergence: forward_kl`, or build a cache of the kind `hidden` or `top_k`",
                 )
+            if partial and isinstance(DIVERGENCES.load(term.divergence), AfterStatistics):
+                raise not_known(term.divergence)
             if partial and term.temperature != 1:
                 raise TutelageError(
                     f"temperature {term.temperature:g} with a teacher of which only some tokens are known",
