@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,11 +127,11 @@ def on_own_text(student: LanguageModel, held: Held, seed: int) -> Outcome:
     seeds = [stream_seed(seed, "text to measure on", number) for number in range(len(prompts))]
     written = continued(student, prompts, most=MOST_NEW_TOKENS, seeds=seeds)
     said = [written.row(number) for number in range(len(prompts))]
-    return of_text(held.asked, said, _nats(held.judge, prompts, said), student)
+    return of_text(held.asked, said, _nats(held.judge, prompts, said), student.tokenizer)
 
 
 def of_text(
-    meanings: Sequence[str], said: Sequence[Sequence[int]], nats: Sequence[float], student: LanguageModel
+    meanings: Sequence[str], said: Sequence[Sequence[int]], nats: Sequence[float], tokenizer: Any
 ) -> Outcome:
     """Numbers of texts.
 
@@ -138,14 +139,14 @@ def of_text(
         meanings: what each was asked to say.
         said: their tokens, the end token included where they ended.
         nats: of each text under the teacher, summed over its tokens.
-        student: whose tokenizer spells them.
+        tokenizer: spells them.
 
     Returns:
         ``nats`` per token under the teacher, ``slots`` and ``distinct_4`` as shares, ``length`` in tokens.
     """
     lengths = [float(len(row)) for row in said]
     # Special tokens stay in: words on both sides of one do not stand in a row.
-    spelt = [" ".join(student.tokenizer.convert_ids_to_tokens(list(row))) for row in said]
+    spelt = [" ".join(tokenizer.convert_ids_to_tokens(list(row))) for row in said]
     slots = [slots_found(meaning, text) for meaning, text in zip(meanings, spelt, strict=True)]
     found = tuple(float(have) for have, _ in slots), tuple(float(wanted) for _, wanted in slots)
     numbers = {
