@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -26,7 +27,7 @@ from tutelage.reproductions.pages import BEGIN, END, figures, pages, section, wr
 from tutelage.reproductions.paired import Below, Ratio
 from tutelage.reproductions.parts import Column, Course, Outcome, Piece, Plane, Reproduction
 from tutelage.reproductions.record import PROVES_NOTHING, recorded
-from tutelage.reproductions.running import Board
+from tutelage.reproductions.running import Board, Clock
 from tutelage.reproductions.work import Work
 
 NAMES = list(TABLE)
@@ -103,6 +104,31 @@ def test_taid_takes_the_same_path(tmp_path: Path) -> None:
     assert shares["blend"] == shares["taid_exponential"]
     assert all("intervals" in claim for claim in record["claims"])
     assert json.loads((tmp_path / "taid-smoke.json").read_text()) == record
+
+
+@pytest.mark.slow
+def test_delta_kd_takes_the_same_path(tmp_path: Path) -> None:
+    """Every arm has numbers; the aligned model is at no distance from itself; arms differ as they say."""
+    record = smoked("delta-kd", tmp_path)
+    assert record["smoke"] == PROVES_NOTHING
+    arms = {(arm["set_up"], arm["name"]): arm["numbers"] for arm in record["arms"]}
+    columns = {column.number for column in TABLE.load("delta-kd")().columns}
+    assert all(columns <= set(numbers) for (set_up, _), numbers in arms.items() if set_up == "A")
+    assert abs(arms["teachers", "aligned"]["kl"][0]) < 1e-6
+    assert abs(arms["teachers", "base"]["kl_base"][0]) < 1e-6
+    assert {name for set_up, name in arms if set_up == "teachers"} == {
+        *("base", "aligned", "delta_0.5", "delta_1", "delta_1.5")
+    }
+    run = tmp_path / "delta-kd-smoke" / "seed-0" / "A" / "delta_sft" / "run.json"
+    recipe = json.loads(run.read_text())["recipe"]
+    assert recipe["teacher"]["kind"] == "delta"
+    assert recipe["teacher"]["onto"] == "initial_student"
+    assert [(term["divergence"]["kind"], term["weight"]) for term in recipe["objective"]] == [
+        ("forward_kl", 0.5),
+        ("cross_entropy", 0.5),
+    ]
+    assert all("intervals" in claim for claim in record["claims"])
+    assert json.loads((tmp_path / "delta-kd-smoke.json").read_text()) == record
 
 
 @pytest.mark.long
@@ -215,6 +241,20 @@ def test_what_is_the_same_for_every_seed_is_done_once(
     (arm,) = (arm for arm in recorded(work, 1.0, "x")["arms"] if arm["name"] == "before")
     assert arm["numbers"] == {"x": [7.0, 7.0]}
     assert arm["courses"] == {"c": [[[1, 0.5]]] * 2}
+
+
+def test_pieces_that_end_at_the_same_moment_keep_one_time(tmp_path: Path) -> None:
+    """Sixteen threads write the minutes at once, and all of them can."""
+    clock = Clock(tmp_path / "minutes.json", before=3.0)
+    together = threading.Barrier(16)
+
+    def keep(_: int) -> None:
+        together.wait(10)
+        clock.keep()
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(keep, range(16)))
+    assert Clock(tmp_path / "minutes.json").before == pytest.approx(3.0, abs=0.1)
 
 
 def test_nobody_takes_a_piece_after_one_has_failed(work: Work) -> None:

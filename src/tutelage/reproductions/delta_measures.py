@@ -15,7 +15,7 @@ from tutelage.distribution import Distribution
 from tutelage.divergences import forward_kl
 from tutelage.evaluation.measures.overlap import rouge_of
 from tutelage.evaluation.steps import nats_said, speaks
-from tutelage.interfaces import Batch, Teacher
+from tutelage.interfaces import Batch
 from tutelage.models import LanguageModel, continued, prove_shared
 from tutelage.models.drawing import Drawing
 from tutelage.reproductions.delta_text import WINDOW, Question, asking, held_out_stories
@@ -41,15 +41,15 @@ class Held:
         data: pairs of the questions, in their order, as recipes read them.
         questions: whose sentences these are.
         asked: those for which a text is written.
-        aligned, base: open teachers that know the rows of ``data``.
+        aligned, base: what these say about the rows of ``data``, such as open teachers.
         story_ids: tokens of held-out stories.
     """
 
     data: str
     questions: Sequence[Question]
     asked: Sequence[Question]
-    aligned: Teacher
-    base: Teacher
+    aligned: Says
+    base: Says
     story_ids: int
 
 

@@ -73,6 +73,7 @@ class Clock:
     path: Path
     before: float = 0.0
     began: float = field(default_factory=time.monotonic)
+    _alone: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
         if self.path.is_file():
@@ -84,8 +85,9 @@ class Clock:
         return self.before + (time.monotonic() - self.began) / 60
 
     def keep(self) -> None:
-        """Write them down."""
-        write_text(self.path, json.dumps({"minutes": self.minutes}) + "\n")
+        """Write them down; pieces may end at the same moment, and a file is written by one at a time."""
+        with self._alone:
+            write_text(self.path, json.dumps({"minutes": self.minutes}) + "\n")
 
 
 @dataclass
