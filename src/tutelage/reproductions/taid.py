@@ -79,8 +79,7 @@ def taid() -> Reproduction:
                 "forward_kl",
                 "nats",
                 "Near the teacher, and likely under it",
-                "Left is nearer to what the teacher says, down is text that the teacher finds likelier: no arm is "
-                "best at both.",
+                "Left is nearer to what the teacher says, down is text that the teacher finds likelier.",
             ),
         ),
         courses=(
