@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -21,13 +22,15 @@ from tutelage.cli import answered
 from tutelage.errors import TutelageError
 from tutelage.reproductions import TABLE
 from tutelage.reproductions.claims import Claim, less
-from tutelage.reproductions.pages import BEGIN, END, pages, section, write_pages
-from tutelage.reproductions.parts import Column, Piece, Plane, Reproduction
+from tutelage.reproductions.pages import BEGIN, END, figures, pages, section, write_pages
+from tutelage.reproductions.paired import Below, Ratio
+from tutelage.reproductions.parts import Column, Course, Outcome, Piece, Plane, Reproduction
 from tutelage.reproductions.record import PROVES_NOTHING, recorded
 from tutelage.reproductions.running import Board
 from tutelage.reproductions.work import Work
 
 NAMES = list(TABLE)
+ARMS = {"one": 1.0, "two": 3.0}
 
 
 def command(name: str, out: Path) -> list[str]:
@@ -82,6 +85,24 @@ def test_f_distill_takes_the_same_path(tmp_path: Path) -> None:
     teachers = [arm for arm in record["arms"] if arm["name"].startswith("teacher")]
     assert all(abs(arm["numbers"]["js_bound"][0]) < 1e-6 for arm in teachers)
     assert json.loads((tmp_path / "f-distill-smoke.json").read_text()) == record
+
+
+@pytest.mark.slow
+def test_taid_takes_the_same_path(tmp_path: Path) -> None:
+    """Every arm has numbers and every TAID arm its t; the larger teacher beside itself has no divergence."""
+    record = smoked("taid", tmp_path)
+    assert record["smoke"] == PROVES_NOTHING
+    arms = {(arm["set_up"], arm["name"]): arm for arm in record["arms"]}
+    for measure in ("forward_kl", "reverse_kl"):
+        assert abs(arms["before", "teacher_L"]["numbers"][measure][0]) < 1e-6
+    assert {place for place, arm in arms.items() if "courses" in arm} == {
+        *(("L", name) for name in ("taid_linear", "taid_exponential", "taid_adaptive", "blend")),
+        ("S", "taid_adaptive"),
+    }
+    shares = {name: arms["L", name]["courses"]["t"] for name in ("taid_exponential", "blend")}
+    assert shares["blend"] == shares["taid_exponential"]
+    assert all("intervals" in claim for claim in record["claims"])
+    assert json.loads((tmp_path / "taid-smoke.json").read_text()) == record
 
 
 @pytest.mark.long
@@ -164,6 +185,38 @@ def test_pieces_are_taken_when_what_they_need_is_there(work: Work) -> None:
     assert found == [(1, "s/one")]
 
 
+def test_what_is_the_same_for_every_seed_is_done_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands on the board once, all seeds wait for it, and all have its numbers and courses."""
+    record: list[str] = []
+    of = little(record)
+
+    def made(folder: Path, seed: int, smoke: bool) -> list[Piece]:
+        start, *arms = sorted(of.pieces(folder, seed, smoke), key=lambda piece: piece.name != "start")
+        told = Outcome({"x": 7.0}, courses={"c": [(1, 0.5)]})
+        before = Piece("s/before", "shared", lambda: record.append("before") or told, {}, shared=True)
+        return [before, dataclasses.replace(start, needs=("s/before",)), *arms]
+
+    both = dataclasses.replace(of, pieces=made)
+    monkeypatch.setattr(Work, "reproduction", property(lambda self: both))
+    work = Work("minillm", tmp_path / "work", (4, 5), False)
+    board = Board.of(work)
+    assert board.total == 1 + 2 * 3
+    assert board.take() == (4, "s/before")
+    work.do(4, "s/before")
+    board.give((4, "s/before"))
+    assert [board.take(), board.take()] == [(4, "start"), (5, "start")]
+    for seed in work.seeds:
+        for name in ("start", "s/one", "s/two"):
+            work.do(seed, name)
+    assert not Board.of(work).open
+    assert record.count("before") == 1
+    (arm,) = (arm for arm in recorded(work, 1.0, "x")["arms"] if arm["name"] == "before")
+    assert arm["numbers"] == {"x": [7.0, 7.0]}
+    assert arm["courses"] == {"c": [[[1, 0.5]]] * 2}
+
+
 def test_nobody_takes_a_piece_after_one_has_failed(work: Work) -> None:
     """Not even one that waited."""
     board = Board.of(work)
@@ -213,6 +266,46 @@ def test_the_page_has_verdicts_numbers_and_figures(
     figure = docs / "reproductions" / "minillm-s.svg"
     assert ElementTree.parse(figure).getroot().tag.endswith("svg")
     assert {path: path.read_text() for path in pages(docs, results)} == pages(docs, results)
+
+
+def test_the_page_tells_sizes_and_why_nothing_can_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mean margins with their intervals; what was provided and fails; a figure over steps."""
+    of = little([])
+
+    def made(folder: Path, seed: int, smoke: bool) -> list[Piece]:
+        def do(value: float) -> Outcome:
+            score = Ratio((value, value), (1.0, 1.0))
+            return Outcome({"x": value, "y": -1e-9}, {"x": score}, {"t": [(1, 0.1), (2, value)]})
+
+        return [Piece(f"s/{name}", name, lambda value=value: do(value), {}) for name, value in ARMS.items()]
+
+    paired = {"X": Below("s/one", "s/two", "x")}
+    both = dataclasses.replace(
+        of,
+        pieces=made,
+        claims=(
+            Claim("c", "One is less", "if", paired),
+            Claim("d", "Nobody knows", "if", paired, provided={"the moon is blue": lambda _: -1.0}),
+        ),
+        courses=(Course("s", "t", ("two", "one", "none"), "A course", "Look.", "t"),),
+    )
+    monkeypatch.setattr(Work, "reproduction", property(lambda self: both))
+    monkeypatch.setattr(type(TABLE), "load", lambda self, name: lambda: both)
+    work = Work("minillm", tmp_path / "work", (0, 1, 2), False)
+    for seed in work.seeds:
+        for name in ARMS:
+            work.do(seed, f"s/{name}")
+    record = recorded(work, 1.5, "tutelage reproduce minillm")
+    told = section(record)
+    assert "| One is less | if | 3 of 3 | X: +2 (+2 to +2) | **reproduced** |" in told
+    assert "**too small to tell** |" in told
+    assert "Nobody knows: nothing can be told, for this fails: the moon is blue (short by 1)." in told
+    assert "-0" not in told.split("| arm |")[1].split("X: one")[0]
+    assert "![A course. Look.](reproductions/minillm-s-t.svg)" in told
+    figure = figures(record)["minillm-s-t.svg"]
+    assert figure.count("<path") == 2 * 3 + 2  # two arms of three seeds, and their keys
 
 
 def test_an_unknown_name_is_told_with_the_nearest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

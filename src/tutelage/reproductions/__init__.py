@@ -14,6 +14,7 @@ TABLE = Table(
     {
         "minillm": Entry("tutelage.reproductions.minillm:minillm", paper="minillm"),
         "f-distill": Entry("tutelage.reproductions.f_distill:f_distill", paper="f-distill"),
+        "taid": Entry("tutelage.reproductions.taid:taid", paper="taid"),
     },
 )
 

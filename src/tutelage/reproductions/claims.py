@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from tutelage.evaluation.intervals import Interval
+from tutelage.reproductions.paired import Below, Scores
 
 REPRODUCED, NOT_REPRODUCED, TOO_SMALL = "reproduced", "not reproduced", "too small to tell"
 FEWEST_SEEDS = 3
@@ -28,8 +31,13 @@ class Claim:
         name: a short name, for JSON.
         says: the claim, in one sentence.
         criterion: when it counts as reproduced, in words.
-        margins: what has to be above 0 on every seed, by what it compares.
+        margins: what has to be above 0 on every seed, by what it compares. Of a `Below` the interval over
+            prompts has to be above 0 too.
         note: a sentence for the reader, such as what cannot be told at this scale.
+        provided: what has to be above 0 on every seed for the numbers to tell anything; else it is too small
+            to tell, whatever they are.
+        besides: what has to be above 0 on every seed too before it counts as reproduced; alone it refutes
+            nothing.
     """
 
     name: str
@@ -37,6 +45,8 @@ class Claim:
     criterion: str
     margins: Mapping[str, Margin]
     note: str = ""
+    provided: Mapping[str, Margin] = field(default_factory=dict)
+    besides: Mapping[str, Margin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,12 +58,17 @@ class Finding:
         seeds: which were measured.
         margins: of every inequality its margin by seed; NaN where a number is not defined.
         verdict: one of the three.
+        intervals: of every `Below` its mean margin with the interval over prompts.
+        provided, besides: those margins by seed.
     """
 
     claim: Claim
     seeds: tuple[int, ...]
     margins: Mapping[str, tuple[float, ...]]
     verdict: str
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    provided: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    besides: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def holds(self) -> tuple[bool, ...]:
@@ -69,37 +84,83 @@ class Finding:
             "verdict": self.verdict,
             "seeds": list(self.seeds),
             "holds": list(self.holds),
-            "margins": {
-                what: [value if math.isfinite(value) else None for value in values]
-                for what, values in self.margins.items()
-            },
+            "margins": _plain(self.margins),
+            **(
+                {"intervals": {what: asdict(one) for what, one in self.intervals.items()}}
+                if self.intervals
+                else {}
+            ),
+            **({"provided": _plain(self.provided)} if self.provided else {}),
+            **({"besides": _plain(self.besides)} if self.besides else {}),
             **({"note": self.claim.note} if self.claim.note else {}),
         }
 
 
-def judged(claim: Claim, found: Mapping[int, Numbers]) -> Finding:
-    """Hold a claim against the numbers of every seed."""
+def judged(
+    claim: Claim, found: Mapping[int, Numbers], scores: Mapping[int, Mapping[str, Scores]] | None = None
+) -> Finding:
+    """Hold a claim against the numbers of every seed.
+
+    Args:
+        claim: what is asked.
+        found: numbers by seed and arm.
+        scores: what every prompt contributed, by seed and arm; only a claim with a `Below` asks for it.
+    """
     seeds = tuple(sorted(found))
-    margins = {what: tuple(margin(found[seed]) for seed in seeds) for what, margin in claim.margins.items()}
-    return Finding(claim, seeds, margins, verdict(list(margins.values())))
+    margins, provided, besides = (
+        {what: tuple(margin(found[seed]) for seed in seeds) for what, margin in asked.items()}
+        for asked in (claim.margins, claim.provided, claim.besides)
+    )
+    paired = {what: one for what, one in claim.margins.items() if isinstance(one, Below)}
+    intervals = {what: one.interval(found, scores or {}) for what, one in paired.items()}
+    told = verdict(
+        list(margins.values()),
+        intervals=list(intervals.values()),
+        provided=list(provided.values()),
+        besides=list(besides.values()),
+    )
+    return Finding(claim, seeds, margins, told, intervals, provided, besides)
 
 
-def verdict(margins: Sequence[Sequence[float]]) -> str:
-    """The verdict of inequalities by seed.
+def verdict(
+    margins: Sequence[Sequence[float]],
+    *,
+    intervals: Sequence[Interval] = (),
+    provided: Sequence[Sequence[float]] = (),
+    besides: Sequence[Sequence[float]] = (),
+) -> str:
+    """The verdict of inequalities by seed; the first of these that applies.
 
-    *reproduced* if all hold on every one of at least three seeds; *not reproduced* if one fails on the mean
-    over seeds; else *too small to tell*.
+    *too small to tell* if something that was provided fails on a seed; *not reproduced* if an inequality
+    fails on the mean over seeds; *reproduced* if all hold on every one of at least three seeds, with what
+    has to hold besides, and every interval lies above 0; else *too small to tell*.
 
     >>> verdict([[0.2, 0.1, 0.3]]), verdict([[0.2, -0.9, 0.3]]), verdict([[0.2, -0.1, 0.3]])
     ('reproduced', 'not reproduced', 'too small to tell')
     >>> verdict([[0.2, 0.1]])  # two seeds are too few
     'too small to tell'
+    >>> verdict([[0.2, 0.1, 0.3]], intervals=[Interval(0.2, -0.1, 0.5)])
+    'too small to tell'
     """
+    if not _all_hold(provided):
+        return TOO_SMALL
     means = [sum(values) / len(values) if values else math.nan for values in margins]
     if any(mean <= 0 for mean in means):
         return NOT_REPRODUCED
     enough = bool(margins) and all(len(values) >= FEWEST_SEEDS for values in margins)
-    return REPRODUCED if enough and all(value > 0 for values in margins for value in values) else TOO_SMALL
+    clear = all(interval.low > 0 for interval in intervals)
+    return REPRODUCED if enough and clear and _all_hold([*margins, *besides]) else TOO_SMALL
+
+
+def _all_hold(margins: Sequence[Sequence[float]]) -> bool:
+    return all(value > 0 for values in margins for value in values)
+
+
+def _plain(margins: Mapping[str, tuple[float, ...]]) -> dict[str, list[float | None]]:
+    return {
+        what: [value if math.isfinite(value) else None for value in values]
+        for what, values in margins.items()
+    }
 
 
 def less(low: str, high: str, measure: str, *, share: float = 1.0, errors: float = 0.0) -> Margin:

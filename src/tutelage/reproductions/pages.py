@@ -11,7 +11,8 @@ from typing import Any
 from tutelage.citations import PAPERS
 from tutelage.files import write_text
 from tutelage.reproductions import TABLE
-from tutelage.reproductions.parts import Column, Plane, Reproduction
+from tutelage.reproductions.courses import draw_courses, lines_of
+from tutelage.reproductions.parts import Column, Course, Plane, Reproduction
 from tutelage.reproductions.plane import draw, spots_of
 
 PAGE = "reproductions.md"
@@ -64,6 +65,7 @@ def section(record: Mapping[str, Any]) -> str:
 of one thread; seeds {seeds}; {libraries}. Every number by arm and seed is in
 [`reproductions/{of.name}.json`](../reproductions/{of.name}.json).""",
         _verdicts(record["claims"]),
+        *_untold(record["claims"]),
         *(f"{claim['claim']}: {claim['note']}" for claim in record["claims"] if claim.get("note")),
     ]
     for set_up, told in of.set_ups.items():
@@ -71,8 +73,8 @@ of one thread; seeds {seeds}; {libraries}. Every number by arm and seed is in
         if arms:
             parts.append(f"### {of.name}: {set_up}")
             parts.append(f"{told[:1].upper()}{told[1:]}. Means over seeds (lowest to highest).")
-            planes = [plane for plane in of.planes if plane.set_up == set_up]
-            parts += [f"![{plane.title}. {plane.told}](reproductions/{_file(of, plane)})" for plane in planes]
+            shown = [one for one in (*of.planes, *of.courses) if one.set_up == set_up]
+            parts += [f"![{one.title}. {one.told}](reproductions/{_file(of, one)})" for one in shown]
             parts.append(_numbers(arms, of.columns))
     parts.append("\n".join(f"- {column.head}: {column.told}." for column in of.columns))
     parts.append("\n".join(f"- {note}" for note in record["notes"]))
@@ -94,6 +96,13 @@ def figures(record: Mapping[str, Any]) -> dict[str, str]:
         if spots:
             made[_file(of, plane)] = draw(
                 spots, title=plane.title, told=plane.told, across=told[plane.across], up=told[plane.up]
+            )
+    for course in of.courses:
+        arms = [arm for arm in record["arms"] if arm["set_up"] == course.set_up]
+        lines = lines_of(arms, course.number, course.arms)
+        if lines:
+            made[_file(of, course)] = draw_courses(
+                lines, title=course.title, told=course.told, across="step", up=course.up
             )
     return made
 
@@ -117,11 +126,47 @@ def _held(claim: Mapping[str, Any]) -> str:
 
 
 def _verdicts(claims: Sequence[Mapping[str, Any]]) -> str:
+    sized = any("intervals" in claim for claim in claims)
     rows = [
-        [claim["claim"], claim["criterion"], f"{sum(claim['holds'])} of {len(claim['holds'])}", _bold(claim)]
+        [
+            claim["claim"],
+            claim["criterion"],
+            f"{sum(claim['holds'])} of {len(claim['holds'])}",
+            *([_sizes(claim)] if sized else []),
+            _bold(claim),
+        ]
         for claim in claims
     ]
-    return _table(["claim", "criterion", "seeds on which it holds", "verdict"], rows)
+    head = ["claim", "criterion", "seeds on which it holds"]
+    return _table([*head, *(["by how much, mean (95 %)"] if sized else []), "verdict"], rows)
+
+
+def _sizes(claim: Mapping[str, Any]) -> str:
+    """Mean margins with their intervals; above 0 an inequality holds."""
+    told = (
+        (what, *(f"{one[end]:+.3g}" for end in ("mean", "low", "high")))
+        for what, one in claim.get("intervals", {}).items()
+    )
+    return "; ".join(f"{what}: {mean} ({low} to {high})" for what, mean, low, high in told)
+
+
+def _untold(claims: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why claims have no verdict whatever their numbers are."""
+    lines = []
+    for claim in claims:
+        failed = {
+            what: [value for value in values if value is None or value <= 0]
+            for what, values in claim.get("provided", {}).items()
+        }
+        told = [f"{what}{_short(values)}" for what, values in failed.items() if values]
+        if told:
+            lines.append(f"{claim['claim']}: nothing can be told, for this fails: {'; '.join(told)}.")
+    return lines
+
+
+def _short(margins: Sequence[float | None]) -> str:
+    known = [-margin for margin in margins if margin is not None]
+    return f" (short by {max(known):.3g})" if known else ""
 
 
 def _bold(claim: Mapping[str, Any]) -> str:
@@ -144,9 +189,14 @@ def _cell(values: Sequence[float | None], digits: int) -> str:
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return ""
-    mean = f"{sum(known) / len(known):.{digits}f}"
-    low, high = f"{min(known):.{digits}f}", f"{max(known):.{digits}f}"
+    mean = _fixed(sum(known) / len(known), digits)
+    low, high = _fixed(min(known), digits), _fixed(max(known), digits)
     return mean if low == high else f"{mean} ({low} to {high})"
+
+
+def _fixed(value: float, digits: int) -> str:
+    """With so many digits behind the point; what is rounded to 0 has no sign."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -154,5 +204,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _file(of: Reproduction, plane: Plane) -> str:
-    return f"{of.name}-{plane.set_up}.svg"
+def _file(of: Reproduction, shown: Plane | Course) -> str:
+    number = f"-{shown.number}" if isinstance(shown, Course) else ""
+    return f"{of.name}-{shown.set_up}{number}.svg"

@@ -10,6 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.reproductions.claims import Claim
+from tutelage.reproductions.paired import Scores
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a piece leaves.
+
+    Attributes:
+        numbers: by name.
+        scores: what each prompt contributed to some of them, for intervals over prompts.
+        courses: by name, numbers over a run as ``(step, number)``.
+    """
+
+    numbers: Mapping[str, float]
+    scores: Scores = field(default_factory=dict)
+    courses: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -23,14 +39,16 @@ class Piece:
         told: all that its numbers follow from besides seed and code, as plain JSON values.
         needs: names of the pieces that have to be done before.
         shown: whether it stands in the tables.
+        shared: whether it is the same for every seed: done once, and its numbers are those of all of them.
     """
 
     name: str
     what: str
-    do: Callable[[], Mapping[str, float]]
+    do: Callable[[], Mapping[str, float] | Outcome]
     told: Mapping[str, Any]
     needs: tuple[str, ...] = ()
     shown: bool = True
+    shared: bool = False
 
     @property
     def identity(self) -> str:
@@ -77,6 +95,27 @@ class Plane:
 
 
 @dataclass(frozen=True)
+class Course:
+    """A figure: numbers of some arms of a set-up over their runs.
+
+    Attributes:
+        set_up: whose arms.
+        number: name of the course.
+        arms: which have a line; one that has no such course has none.
+        title: above it.
+        told: what to look for.
+        up: the number with its unit.
+    """
+
+    set_up: str
+    number: str
+    arms: tuple[str, ...]
+    title: str
+    told: str
+    up: str
+
+
+@dataclass(frozen=True)
 class Reproduction:
     """A paper's claims in miniature.
 
@@ -90,6 +129,7 @@ class Reproduction:
         planes: the figures.
         set_ups: names of set-ups with what they are, in the order of the tables.
         notes: what is not measured here and why, and where the test bed differs from what was planned.
+        courses: further figures, over the steps of runs.
     """
 
     name: str
@@ -101,3 +141,4 @@ class Reproduction:
     planes: Sequence[Plane]
     set_ups: Mapping[str, str]
     notes: Sequence[str] = field(default_factory=tuple)
+    courses: Sequence[Course] = ()

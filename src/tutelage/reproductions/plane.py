@@ -61,7 +61,7 @@ def draw(spots: Sequence[Spot], *, title: str, told: str, across: str, up: str) 
     svg.set("height", f"{HEIGHT:g}")
     add(svg, "style", STYLE)
     add(svg, "rect", class_="paper", x=0, y=0, width=WIDTH, height=HEIGHT)
-    _axes(svg, along, high, title, across, up)
+    axes(svg, along, high, title, across, up)
     for spot in spots:
         for x, y in spot.seeds if len(spot.seeds) > 1 else ():
             add(svg, "circle", class_="seed", cx=along(x), cy=high(y), r=3)
@@ -86,7 +86,7 @@ def spots_of(arms: Sequence[Mapping[str, object]], across: str, up: str) -> list
             "teacher"
             if name.startswith("teacher")
             else "start"
-            if name in ("warm_start", "warm start")
+            if name in ("warm_start", "warm start", "untouched")
             else "arm"
         )
         if seeds:
@@ -103,7 +103,8 @@ def _mark(svg: Element, spot: Spot, number: int, x: float, y: float) -> None:
     add(svg, "text", str(number), class_="number", x=x, y=y + 4, text_anchor="middle")
 
 
-def _axes(svg: Element, along: Axis, high: Axis, title: str, across: str, up: str) -> None:
+def axes(svg: Element, along: Axis, high: Axis, title: str, across: str, up: str) -> None:
+    """Title, ticks and names of both axes."""
     floor, edge = HEIGHT - BOTTOM, WIDTH - RIGHT
     add(svg, "text", title, x=LEFT, y=18, font_weight=600)
     for value, label in ticks(high.low, high.high, 5):

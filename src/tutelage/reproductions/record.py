@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tutelage.reproductions.claims import judged
+from tutelage.reproductions.paired import Scores, scores_of_json
 from tutelage.reproductions.parts import Piece
 from tutelage.reproductions.work import Work
 from tutelage.run import provenance
@@ -18,16 +19,21 @@ def recorded(work: Work, minutes: float, command: str) -> dict[str, Any]:
     """The document that `reproductions/NAME.json` holds."""
     of, seeds = work.reproduction, work.seeds
     by_seed: dict[int, dict[str, Mapping[str, float]]] = {}
+    scores: dict[int, dict[str, Scores]] = {}
+    courses: dict[str, list[Mapping[str, Any]]] = {}
     seconds = 0.0
     for seed in seeds:
-        by_seed[seed] = {}
+        by_seed[seed], scores[seed] = {}, {}
         for name, piece in work.pieces(seed).items():
             found = work.found(seed, piece)
             assert found is not None, f"{name} of seed {seed} is not done"
-            seconds += found["processor_seconds"]
+            seconds += 0.0 if piece.shared and seed != seeds[0] else found["processor_seconds"]
             by_seed[seed][name] = found["numbers"]
+            # A result that was kept before there were scores has none.
+            scores[seed][name] = scores_of_json(found.get("scores", {}))
+            courses.setdefault(name, []).append(found.get("courses", {}))
     shown = [piece for piece in work.pieces(seeds[0]).values() if piece.shown]
-    findings = [judged(claim, by_seed).to_json() for claim in of.claims]
+    findings = [judged(claim, by_seed, scores).to_json() for claim in of.claims]
     if work.smoke:
         findings = [finding | {"verdict": PROVES_NOTHING} for finding in findings]
     return {
@@ -42,17 +48,23 @@ def recorded(work: Work, minutes: float, command: str) -> dict[str, Any]:
         "commit": provenance.commit(),
         "machine": provenance.machine("cpu"),
         "finished": provenance.now(),
-        "arms": [_arm(piece, [by_seed[seed][piece.name] for seed in seeds]) for piece in shown],
+        "arms": [
+            _arm(piece, [by_seed[seed][piece.name] for seed in seeds], courses[piece.name]) for piece in shown
+        ],
         "claims": findings,
         "notes": list(of.notes),
     }
 
 
-def _arm(piece: Piece, numbers: list[Mapping[str, float]]) -> dict[str, Any]:
+def _arm(
+    piece: Piece, numbers: list[Mapping[str, float]], courses: list[Mapping[str, Any]]
+) -> dict[str, Any]:
     set_up, _, name = piece.name.rpartition("/")
     names = dict.fromkeys(key for one in numbers for key in one)
     columns = {key: [_plain(one.get(key, math.nan)) for one in numbers] for key in names}
-    return {"set_up": set_up, "name": name, "what": piece.what, "numbers": columns}
+    drawn = {key: [one[key] for one in courses] for key in courses[0]}
+    arm = {"set_up": set_up, "name": name, "what": piece.what, "numbers": columns}
+    return arm | ({"courses": drawn} if drawn else {})
 
 
 def _plain(value: float) -> float | None:

@@ -97,28 +97,38 @@ class Board:
         open: seed and name to pieces that nobody has taken.
         done: seed and name of what is there.
         total: how many there are in all.
+        shared: names of pieces that are the same for every seed; they stand under the first one.
     """
 
     work: Work
     open: dict[tuple[int, str], Piece]
     done: set[tuple[int, str]]
     total: int
+    shared: frozenset[str] = frozenset()
     failed: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @classmethod
     def of(cls, work: Work) -> Board:
         """The board of a folder as it is."""
-        pieces = {(seed, name): one for seed in work.seeds for name, one in work.pieces(seed).items()}
+        first = work.seeds[0]
+        pieces = {
+            (seed, name): one
+            for seed in work.seeds
+            for name, one in work.pieces(seed).items()
+            if seed == first or not one.shared
+        }
         done = {key for key, piece in pieces.items() if work.found(key[0], piece) is not None}
-        return cls(work, {key: one for key, one in pieces.items() if key not in done}, done, len(pieces))
+        shared = frozenset(name for (_, name), piece in pieces.items() if piece.shared)
+        left = {key: one for key, one in pieces.items() if key not in done}
+        return cls(work, left, done, len(pieces), shared)
 
     def take(self) -> tuple[int, str] | None:
         """The next piece whose needs are there, waiting for one; None when nothing is left to be taken."""
         with self.changed:
             while self.open and not self.failed:
                 for key, piece in self.open.items():
-                    if all((key[0], need) in self.done for need in piece.needs):
+                    if all(self._key(key[0], need) in self.done for need in piece.needs):
                         del self.open[key]
                         return key
                 self.changed.wait()
@@ -132,6 +142,9 @@ class Board:
             else:
                 self.done.add(key)
             self.changed.notify_all()
+
+    def _key(self, seed: int, name: str) -> tuple[int, str]:
+        return (self.work.seeds[0] if name in self.shared else seed, name)
 
 
 class Hand:

@@ -10,7 +10,11 @@ from typing import Any
 
 from tutelage.files import write_text
 from tutelage.reproductions import TABLE
-from tutelage.reproductions.parts import Piece, Reproduction
+from tutelage.reproductions.paired import scores_to_json
+from tutelage.reproductions.parts import Outcome, Piece, Reproduction
+
+EVERY_SEED = "every-seed"
+"""The folder, beside those of the seeds, of what is the same for all of them."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,14 @@ class Work:
         found = self.reproduction.pieces(self.folder / f"seed-{seed}", seed, self.smoke)
         return {piece.name: piece for piece in found}
 
-    def result(self, seed: int, name: str) -> Path:
+    def result(self, seed: int, name: str, *, shared: bool = False) -> Path:
         """Where the numbers of a piece are kept."""
-        return self.folder / f"seed-{seed}" / "results" / f"{name}.json"
+        place = EVERY_SEED if shared else f"seed-{seed}"
+        return self.folder / place / "results" / f"{name}.json"
 
     def found(self, seed: int, piece: Piece) -> dict[str, Any] | None:
         """The result of a piece, or None where there is none, or one of something else."""
-        path = self.result(seed, piece.name)
+        path = self.result(seed, piece.name, shared=piece.shared)
         if not path.is_file():
             return None
         try:
@@ -57,11 +62,14 @@ class Work:
     def do(self, seed: int, name: str) -> None:
         """Do one piece and keep its result."""
         piece, began, before = self.pieces(seed)[name], time.monotonic(), time.process_time()
-        numbers = dict(piece.do())
+        done = piece.do()
+        outcome = done if isinstance(done, Outcome) else Outcome(done)
         told = {
             "identity": piece.identity,
-            "numbers": numbers,
+            "numbers": dict(outcome.numbers),
+            "scores": scores_to_json(outcome.scores),
+            "courses": {name: list(course) for name, course in outcome.courses.items()},
             "seconds": time.monotonic() - began,
             "processor_seconds": time.process_time() - before,
         }
-        write_text(self.result(seed, name), json.dumps(told, indent=1) + "\n")
+        write_text(self.result(seed, name, shared=piece.shared), json.dumps(told, indent=1) + "\n")
