@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
+from small_runs import COMMAND, environment, same, whole_lines
 
 from tutelage.cli import answered
 from tutelage.recipes.shelf import library
@@ -24,13 +31,11 @@ OWN_CHECKPOINTS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in library() if name != "demo"])
-def test_it_runs_on_dolly(name: str, tmp_path: Path) -> None:
-    """With the package's GPT-2-style models: held-out nats in the results, every line of metrics a number."""
+def on_dolly(name: str, out: Path, steps: int) -> list[str]:
+    """What is written behind a recipe's name: dolly, the package's models, few steps, one seed."""
     words = yaml.safe_load(library()[name].load().read_text(encoding="utf-8"))
     changes = {
-        "out": str(tmp_path / "run"),
+        "out": str(out),
         "samples.data": str(DOLLY),
         "samples.prompt": json.dumps(LAYOUT[0]),
         "samples.completion": json.dumps(LAYOUT[1]),
@@ -41,7 +46,8 @@ def test_it_runs_on_dolly(name: str, tmp_path: Path) -> None:
         "evaluation.max_rows": "2",
         "evaluation.prompts": "[]",
         "training.per_device_train_batch_size": "2",
-        "training.max_steps": "2",
+        "training.max_steps": str(steps),
+        "training.save_steps": "1",
         "training.logging_steps": "1",
         **OWN_CHECKPOINTS.get(name, {}),
     }
@@ -49,10 +55,48 @@ def test_it_runs_on_dolly(name: str, tmp_path: Path) -> None:
         changes["samples.max_new_tokens"] = "16"
     if "seeds" in words:
         changes["seeds"] = "[0]"
-    assert answered(["run", name, *(f"{key}={value}" for key, value in changes.items())]) == 0
+    return [f"{key}={value}" for key, value in changes.items()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in library() if name != "demo"])
+def test_it_runs_on_dolly(name: str, tmp_path: Path) -> None:
+    """Held-out nats are in the results, and there is a report."""
+    assert answered(["run", name, *on_dolly(name, tmp_path / "run", 2)]) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert "student_nats" in json.dumps(results)
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "name",
+    ["delta_kd", "taid", "taid_linear", "dkd", "adaptive_kl", "ctkd", "standardised", "self_distillation"],
+)
+def test_killed_and_gone_on_with_it_ends_the_same(name: str, tmp_path: Path) -> None:
+    """SIGKILL at a random step of a random arm: every student's weights, bit for bit (law 6)."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*COMMAND, name, *on_dolly(name, whole, 6)], env=environment(), check=True)
+    students = sorted(path.relative_to(whole) for path in whole.rglob("student/model.safetensors"))
+    arm = random.Random(time.time_ns()).choice(students).parent.parent
+    kill_at(killed / arm / "metrics.jsonl", [*COMMAND, name, *on_dolly(name, killed, 6)])
+    subprocess.run([*COMMAND, name, *on_dolly(name, killed, 6)], env=environment(), check=True)
+    for student in students:
+        assert same(load_file(whole / student), load_file(killed / student)), student
+
+
+def kill_at(metrics: Path, command: list[str]) -> None:
+    """Start a run and SIGKILL it once a random step of the arm whose metrics those are was made."""
+    step = random.Random(time.time_ns()).randint(1, 5)
+    process = subprocess.Popen(command, env=environment(), start_new_session=True)
+    until = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < until:
+        if metrics.exists() and any(json.loads(line)["step"] >= step for line in whole_lines(metrics)):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"was not killed at step {step}")
 
 
 def test_the_demo_is_run_by_its_own_tests() -> None:
