@@ -229,6 +229,20 @@ PAPERS: dict[str, Paper] = {
         "CVPR 2022, pages 11943-11952",
         "2203.08679",
     ),
+    "ctkd": _paper(
+        "Curriculum Temperature for Knowledge Distillation",
+        "Zheng Li, Xiang Li, Lingfeng Yang, Borui Zhao, Renjie Song, Lei Luo, Jun Li, Jian Yang",
+        2023,
+        "AAAI 2023",
+        "2211.16231",
+    ),
+    "logit-standardisation": _paper(
+        "Logit Standardization in Knowledge Distillation",
+        "Shangquan Sun, Wenqi Ren, Jingzhi Li, Rui Wang, Xiaochun Cao",
+        2024,
+        "CVPR 2024",
+        "2403.01427",
+    ),
     "akl": _paper(
         "Rethinking Kullback-Leibler Divergence in Knowledge Distillation for Large Language Models",
         "Taiqiang Wu, Chaofan Tao, Jiahao Wang, Runming Yang, Zhe Zhao, Ngai Wong",

@@ -16,6 +16,8 @@ class Term:
         options: what that divergence may be told, such as `beta`; defaults filled in.
         weight: factor of this term in the sum.
         temperature: tempers student and teacher alike; no factor of its square is applied.
+        standardise: divide the logits of both by their own standard deviation over the tokens first, so that
+            the student need not be as sure as the teacher; `temperature` comes after it.
         on: whose rows count: `all`, or those that `dataset`, `teacher` or `student` wrote.
         against: what the student is compared with: the `teacher`, or the `gold` tokens of the text.
     """
@@ -26,6 +28,7 @@ class Term:
     temperature: Annotated[float, "(0, inf)"] = 1.0
     on: Literal["all", "dataset", "teacher", "student"] = "all"
     against: Literal["teacher", "gold"] = "teacher"
+    standardise: bool = False
 
     def __str__(self) -> str:
         name = self.divergence.replace("_", " ")
@@ -33,6 +36,8 @@ class Term:
         words = [f"{self.weight:g} x {name}" if self.weight != 1 else name]
         if options:
             words.append(f"({options})")
+        if self.standardise:
+            words.append("of standardised logits")
         if self.temperature != 1:
             words.append(f"at temperature {self.temperature:g}")
         if self.against == "gold":

@@ -95,7 +95,7 @@ def test_taid_takes_the_same_path(tmp_path: Path) -> None:
     assert record["smoke"] == PROVES_NOTHING
     arms = {(arm["set_up"], arm["name"]): arm for arm in record["arms"]}
     for measure in ("forward_kl", "reverse_kl"):
-        assert abs(arms["teachers", "L"]["numbers"][measure][0]) < 1e-6
+        assert abs(arms["before", "teacher_L"]["numbers"][measure][0]) < 1e-6
     assert {place for place, arm in arms.items() if "courses" in arm} == {
         *(("L", name) for name in ("taid_linear", "taid_exponential", "taid_adaptive", "blend")),
         ("S", "taid_adaptive"),

@@ -197,6 +197,40 @@ def test_in_a_mixture_and_from_another_start(recipe_file: Path, tmp_path: Path) 
     assert found[-1]["teacher_t_2"] > found[-1]["teacher_ramp_2"]
 
 
+def test_the_end_of_the_way_may_be_a_delta(recipe_file: Path, teacher: Path, tmp_path: Path) -> None:
+    """What a fine-tuning taught, approached from the student as it is; at the end it is the plain delta."""
+    base = save_student(
+        new_model(tiny_config(n_embd=32), TOKENIZER, seed=8, machine=Machine()), tmp_path / "base"
+    )
+    delta = {"kind": "delta", "aligned": str(teacher), "base": str(base)}
+    words = yaml.safe_load(recipe_file.read_text())
+    recipe_file.write_text(yaml.safe_dump({**words, "teacher": delta}))
+    plain = trained(recipe_file, tmp_path / "plain")
+    recipe_file.write_text(yaml.safe_dump(words | {"teacher": delta}))
+    path = walking(recipe_file, **EAGER)
+    trained(path, tmp_path / "way")
+    found = steps(tmp_path / "way")
+    assert found[-1]["teacher_t"] > found[-1]["teacher_ramp"]
+    assert found[0]["loss_nats"] > 0
+    ended = trained(path, tmp_path / "ended", f"teacher={written(delta)}")
+    assert same(plain, ended)
+
+
+def written(delta: dict[str, Any]) -> str:
+    """A delta at the end of a way that is already walked, as the command line says it."""
+    inner = ", ".join(f"{name}: {value}" for name, value in delta.items())
+    return f"{{kind: interpolated, schedule: fixed, t_start: 1.0, teacher: {{{inner}}}}}"
+
+
+def test_the_report_draws_the_way(recipe_file: Path, tmp_path: Path) -> None:
+    """With the distance to the linear ramp beside it."""
+    path = walking(recipe_file, **EAGER)
+    assert answered(["run", str(path), f"out={tmp_path / 'run'}"]) == 0
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Share of the teacher in its target" in page
+    assert "ahead of its linear ramp" in page
+
+
 def test_what_moves_is_neither_cached_nor_served(
     recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -188,12 +188,3 @@ def test_it_is_neither_cached_nor_served(
     words += ["--out", str(tmp_path / "cache")] if verb[0] == "cache" else []
     assert answered(words) == 2
     assert "it is made of the student of a run" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["self_distillation", "context_distillation"])
-def test_recipes_of_the_library_run_from_the_command_line(name: str, tmp_path: Path) -> None:
-    """Two steps and a report."""
-    changes = ["training.max_steps=2", "training.logging_steps=1", "evaluation.max_rows=2", "seeds=[0]"]
-    assert answered(["run", name, f"out={tmp_path / 'run'}", "evaluation.max_new_tokens=4", *changes]) == 0
-    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000

@@ -257,37 +257,3 @@ def test_text_that_collapses_stops_the_run_if_asked(tmp_path: Path) -> None:
     ) as stopped:
         distil(load("engine", [*words, "samples.on_collapse=stop"]))
     assert "learning_rate" in str(stopped.value.fix)
-
-
-DOLLY = Path(__file__).parents[2] / "data" / "dolly" / "dev.jsonl.gz"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["minillm", "seqkd", "gkd", "distillm", "opd", "engine", "dkd", "adaptive_kl"]
-    + [f"f_distill_{x}" for x in ("kl", "rkl", "js", "tvd")],
-)
-def test_recipes_of_the_library_run_on_dolly_from_the_command_line(name: str, tmp_path: Path) -> None:
-    """With the package's GPT-2-style models, on instructions instead of stories, for two steps."""
-    layout = ["Instruction:\n{instruction}\n\nResponse:\n", "{output}"]
-    changes = {
-        "out": str(tmp_path / "run"),
-        "samples.data": str(DOLLY),
-        "samples.prompt": json.dumps(layout[0]),
-        "samples.completion": json.dumps(layout[1]),
-        "samples.max_new_tokens": "16",
-        "evaluation.data": str(DOLLY),
-        "evaluation.max_rows": "2",
-        "evaluation.prompts": "[]",
-        "training.per_device_train_batch_size": "2",
-        "training.max_steps": "2",
-        "training.logging_steps": "1",
-    }
-    if name in ("dkd", "adaptive_kl"):
-        del changes["samples.max_new_tokens"]  # nothing is written
-    if name == "gkd":
-        changes["seeds"] = "[0]"
-    assert answered(["run", name, *(f"{key}={value}" for key, value in changes.items())]) == 0
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert "student_nats" in json.dumps(results)

@@ -100,7 +100,8 @@ def compared(subject: Subject, local: Distribution, kept: Distribution, form: Fo
     if form.kind == "hidden":
         return values_apart(subject, local, kept)
     law = {"top_k": "merging", "sampled": "bounded_by_teacher"}[form.kind]
-    terms = [t for t in subject.from_teacher if law in TABLE[t.divergence].laws and t.temperature == 1]
+    plain = [t for t in subject.from_teacher if t.temperature == 1 and not (t.standardise or subject.tempers)]
+    terms = [t for t in plain if law in TABLE[t.divergence].laws]
     if not terms:
         what = "bounded from below by k tokens" if form.kind == "top_k" else "estimated from drawn tokens"
         return f"none of the recipe's terms is {what}"

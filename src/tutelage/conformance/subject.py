@@ -104,6 +104,11 @@ class Subject:
         """The terms that compare with the teacher."""
         return tuple(term for term in self.terms if term.against == "teacher")
 
+    @property
+    def tempers(self) -> bool:
+        """Whether the estimator brings a temperature of its own."""
+        return getattr(estimator_of(self.recipe), "tempers", False)
+
     @functools.cached_property
     def half(self) -> bool:
         """Whether something is computed in 16 bits."""

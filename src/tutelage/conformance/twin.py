@@ -13,11 +13,12 @@ from torch import Tensor
 
 from tutelage.conformance.found import Answers, Found
 from tutelage.conformance.subject import GOLD, Subject
-from tutelage.distribution import Distribution, Hidden, gold
+from tutelage.distribution import Distribution, Hidden, gold, standardised
 from tutelage.distribution.base import Chunk, OpenRows, Workspace
 from tutelage.divergences import TABLE
 from tutelage.divergences.fused import Against, evaluate
 from tutelage.divergences.plain import plain_loss
+from tutelage.estimators.per_token import standardised_rows
 from tutelage.interfaces import asks_target
 from tutelage.objective import Term
 from tutelage.run.learner import meet
@@ -91,15 +92,12 @@ def _fused(subject: Subject, rows: Hidden, told: Distribution | None, term: Term
     count = student.positions
     weights = torch.full((count,), 1 / count, device=student.hidden.device)
     target, divergence = _target(subject, student, told, term), TABLE.load(term.divergence)
-    asked = Against(
-        divergence,
-        target,
-        weights,
-        term.temperature,
-        term.options,
-        target=_token(subject, student, divergence),
+    token = _token(subject, student, divergence)
+    if term.standardise:
+        student, target = standardised_rows(student), standardised(target)
+    value, _ = evaluate(
+        student, [Against(divergence, target, weights, term.temperature, term.options, target=token)]
     )
-    value, _ = evaluate(student, [asked])
     return value.detach().double(), _joined(torch.autograd.grad(value, leaves))
 
 
@@ -107,6 +105,8 @@ def _plain(subject: Subject, rows: Hidden, told: Distribution | None, term: Term
     student, leaves = _student(rows, torch.float64)
     target, divergence = _target(subject, student, told, term), TABLE.load(term.divergence)
     token = _token(subject, student, divergence)
+    if term.standardise:
+        student, target = standardised_rows(student), standardised(target)
     every = plain_loss(
         student, target, divergence, temperature=term.temperature, target=token, **term.options
     )

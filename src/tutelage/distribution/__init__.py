@@ -3,7 +3,7 @@
 Kinds: `Hidden` (hidden states and an output layer), `Dense` (written out), `TopK` (k tokens and the
 mass of the rest), `Sampled` (tokens drawn from it), `OfStudent` (the student's own rows), `Uniform`.
 Operations give a distribution back: `tempered`, `interpolated`, `shifted`, `mixed`, `product`, `alpha_mixed`,
-`restricted`, `renamed`. `kept` and `drawn` make a small one of any.
+`restricted`, `renamed`, `standardised`. `kept` and `drawn` make a small one of any.
 
 >>> import torch
 >>> from tutelage.distribution import Dense, mixed
@@ -20,6 +20,7 @@ from tutelage.distribution.moved import left_out, renamed, restricted
 from tutelage.distribution.operations import alpha_mixed, interpolated, mixed, product, tempered
 from tutelage.distribution.sampled import Sampled, drawn
 from tutelage.distribution.shifted import shifted
+from tutelage.distribution.standardised import standardised
 from tutelage.distribution.student import OfStudent
 from tutelage.distribution.top_k import TopK, gold, kept
 from tutelage.distribution.uniform import Uniform
@@ -44,5 +45,6 @@ __all__ = [
     "renamed",
     "restricted",
     "shifted",
+    "standardised",
     "tempered",
 ]

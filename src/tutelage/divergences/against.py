@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tutelage.distribution import Distribution
+from tutelage.distribution import Distribution, Hidden
 from tutelage.divergences.bodies import Named
 from tutelage.divergences.rows import Rows, column_of
 from tutelage.interfaces import AfterStatistics, Divergence
@@ -27,6 +27,8 @@ class Against:
         by_position: options that differ from position to position, ``[N]`` each.
         watched: its values are told and nothing else: no share of the sum, no gradient.
         target: token ids ``[N]`` for a divergence that asks for them.
+        student: another view of the student's rows that this term looks at, such as standardised ones; None
+            takes them as they are.
     """
 
     divergence: Divergence
@@ -37,6 +39,7 @@ class Against:
     by_position: Mapping[str, Tensor] = field(default_factory=dict)
     watched: bool = False
     target: Tensor | None = None
+    student: Hidden | None = None
 
     @property
     def after_statistics(self) -> bool:

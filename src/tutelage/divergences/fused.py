@@ -96,7 +96,8 @@ def evaluate(
 ) -> tuple[Tensor, list[Tensor]]:
     """The weighted sum of several terms at once, sharing the matrix products of student and teacher.
 
-    Terms share a teacher's products where they name the same object and temperature.
+    Terms share a teacher's products where they name the same object and temperature, and the student's where
+    they look at the same view of it.
 
     Args:
         student: hidden states and output layer, with gradients wanted where they require them.
@@ -108,11 +109,30 @@ def evaluate(
         every term the unweighted values ``[N]`` in nats, detached, 0 where its weight is 0.
     """
     for term in terms:
-        _check(student, term)
+        _check(term.student or student, term)
     if chunk_rows is not None and chunk_rows < 1:
         raise OutOfRange(
             f"chunk_rows is {chunk_rows}", expected="a number from 1 up", fix="write None to have it chosen"
         )
+    views: dict[int, list[int]] = {}
+    for place, term in enumerate(terms):
+        views.setdefault(id(term.student or student), []).append(place)
+    if len(views) == 1:
+        return _evaluated(terms[0].student or student, terms, chunk_rows)
+    totals, values = [], dict[int, Tensor]()
+    for places in views.values():
+        total, found = _evaluated(
+            terms[places[0]].student or student, [terms[place] for place in places], chunk_rows
+        )
+        totals.append(total)
+        values |= dict(zip(places, found, strict=True))
+    zero = student.hidden.new_zeros(())
+    return sum(totals, start=zero), [values[place] for place in range(len(terms))]
+
+
+def _evaluated(
+    student: Hidden, terms: Sequence[Against], chunk_rows: int | None
+) -> tuple[Tensor, list[Tensor]]:
     # Asked here: inside the function torch always says that gradients are off.
     wanted = torch.is_grad_enabled()
     total, *values = _Evaluation.apply(

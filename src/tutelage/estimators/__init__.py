@@ -8,6 +8,9 @@ TABLE = Table(
     "estimators",
     {
         "per_token": Entry("tutelage.estimators.per_token:PerToken"),
+        "curriculum_temperature": Entry(
+            "tutelage.estimators.curriculum_temperature:CurriculumTemperature", paper="ctkd"
+        ),
         "policy_gradient": Entry("tutelage.estimators.policy_gradient:PolicyGradient", paper="minillm"),
         "sampled_token": Entry("tutelage.estimators.sampled_token:SampledToken"),
     },

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tutelage.distribution import Distribution, Hidden, gold
+from tutelage.distribution import Distribution, Hidden, gold, standardised
 from tutelage.divergences import TABLE
 from tutelage.divergences.fused import Against
 from tutelage.divergences.middle import forward_to_middle, reverse_to_middle
@@ -48,8 +48,17 @@ class PerToken:
         """Refuse an objective in which an option would change nothing.
 
         Raises:
-            TutelageError: `middle: exact`, and no term has a middle.
+            TutelageError: `middle: exact`, and no term has a middle, or standardised logits against tokens.
         """
+        for term in objective:
+            exact = self.middle == "exact" and term.divergence in MIDDLES
+            if term.standardise and (term.against == "gold" or exact):
+                what = "a middle of whole texts" if exact else "the gold tokens, which have no logits"
+                raise TutelageError(
+                    f"`standardise: true` for the term '{term}': beside {what}",
+                    expected="a term against the teacher, position by position",
+                    fix="delete `standardise:` there",
+                )
         has_middle = any(term.divergence in MIDDLES and term.against == "teacher" for term in objective)
         if self.middle == "exact" and not has_middle:
             raise TutelageError(
@@ -78,6 +87,7 @@ class PerToken:
         """
         made = []
         ahead: Tensor | None = None
+        views: tuple[Hidden, Distribution] | None = None
         for term in objective:
             if not counted[term.on]:
                 continue
@@ -93,10 +103,30 @@ class PerToken:
                 continue
             divergence = TABLE.load(term.divergence)
             token = batch.gold if asks_target(divergence) else None
+            view = None
+            if term.standardise:
+                # Once for all such terms, which then share their products.
+                views = views or (standardised_rows(student), standardised(target))
+                view, target = views
             made.append(
-                Against(divergence, target, weights, term.temperature, term.options, target=token),
+                Against(
+                    divergence,
+                    target,
+                    weights,
+                    term.temperature,
+                    term.options,
+                    target=token,
+                    student=view,
+                )
             )
         return made
+
+
+def standardised_rows(student: Hidden) -> Hidden:
+    """The student's own rows standardised, with the gradient that goes through their spread."""
+    rows = standardised(student)
+    assert isinstance(rows, Hidden)
+    return rows
 
 
 def weights_of(

@@ -105,11 +105,11 @@ class PolicyGradient:
                     expected="a term on the student's own text: nothing would be left for the others",
                     fix="write `on: student`, and a term of its own for the other rows",
                 )
-            if term.temperature != 1:
+            if term.temperature != 1 or term.standardise:
                 raise TutelageError(
-                    f"a policy gradient of a term at temperature {term.temperature:g}",
-                    expected="temperature 1: the text is drawn from what the student says untempered",
-                    fix="delete `temperature:`",
+                    f"a policy gradient of the term '{term}'",
+                    expected="temperature 1, logits as they are: so is the text drawn",
+                    fix="delete `temperature:` and `standardise:`",
                 )
 
     @property

@@ -49,7 +49,8 @@ class SampledToken:
         """
         told = [term for term in objective if term.against == "teacher"]
         for term in told:
-            if term.divergence != "reverse_kl" or term.on != "student" or term.temperature != 1:
+            plain = term.temperature == 1 and not term.standardise
+            if term.divergence != "reverse_kl" or term.on != "student" or not plain:
                 raise TutelageError(
                     f"the term '{term}' from drawn tokens",
                     expected="`{divergence: reverse_kl, on: student}` at temperature 1",

@@ -202,7 +202,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Term):
         divergence = _plain(Word(value.divergence, value.options))
         rest = {"weight": value.weight, "temperature": value.temperature}
-        return {"divergence": divergence, **rest, "on": value.on, "against": value.against}
+        where = {"on": value.on, "against": value.against, "standardise": value.standardise}
+        return {"divergence": divergence, **rest, **where}
     if isinstance(value, StudentWord):
         said = {one.name: _plain_option(getattr(value, one.name)) for one in fields(value)}
         return {name: item for name, item in said.items() if item is not None}

@@ -88,7 +88,8 @@ def _objective(terms: tuple[Term, ...]) -> str:
 def _term(term: Term) -> str:
     whose = {"all": "", "dataset": " on the data set"}.get(term.on, f" on the {term.on}'s text")
     warm = f" at temperature {term.temperature:g}" if term.temperature != 1 else ""
-    return _name(term.divergence) + warm + whose
+    of = " of standardised logits" if term.standardise else ""
+    return _name(term.divergence) + of + warm + whose
 
 
 def _name(kind: str) -> str:

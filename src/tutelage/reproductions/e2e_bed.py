@@ -40,6 +40,9 @@ TEACHERS = {"L": (4, 160), "S": (2, 40)}
 JUDGE = "L"
 """The teacher that all students are held against."""
 
+BEFORE = "before"
+"""The set-up of what is there before any arm."""
+
 TEACHER_RATE, STUDENT_RATE, TEACHER_WARM_UP = 4e-3, 3e-3, 50
 ROWS = 32
 EVERY = 10
@@ -143,7 +146,7 @@ class Bed:
         """Each teacher measured beside the larger one."""
         return [
             self._piece(
-                f"teachers/{name}",
+                f"{BEFORE}/teacher_{name}",
                 f"teacher {name}, {layers} layers of width {width}",
                 lambda name=name: self._measured(self.shared / f"teacher-{name}", 0),
                 {"size": (layers, width)},
@@ -156,7 +159,9 @@ class Bed:
 
     def warm_start(self) -> list[Piece]:
         """The student before any arm, trained and measured."""
-        return self._student("warm_start", f"{JUDGE}/untouched", "the warm start", self._warm, (), {})
+        return self._student(
+            "warm_start", f"{BEFORE}/untouched", "the student before any arm", self._warm, (), {}
+        )
 
     def arms(self, arms: tuple[Arm, ...]) -> list[Piece]:
         """All arms, trained and then measured: only measuring has to wait for the larger teacher."""

@@ -58,8 +58,8 @@ BASELINES = tuple(f"L/{name}" for name in ("sft", "forward_kl", "reverse_kl", "j
 KL, TAID = "L/forward_kl", "L/taid_adaptive"
 
 SET_UP: Mapping[str, Margin] = {
-    "forward KL beats the untouched student on KL(p‖q)": less(KL, "L/untouched", "forward_kl"),
-    "forward KL beats the untouched student on CE": less(KL, "L/untouched", "ce"),
+    "forward KL beats the untouched student on KL(p‖q)": less(KL, "before/untouched", "forward_kl"),
+    "forward KL beats the untouched student on CE": less(KL, "before/untouched", "ce"),
 }
 """Where these fail the test bed is broken, and no claim has a verdict."""
 
@@ -80,7 +80,6 @@ def taid() -> Reproduction:
                 "nats",
                 "Near the teacher, and likely under it",
                 "Left is nearer to what the teacher says, down is text that the teacher finds likelier.",
-                beside="teachers/L",
             ),
         ),
         courses=(
@@ -94,8 +93,8 @@ def taid() -> Reproduction:
             ),
         ),
         set_ups={
-            "teachers": "the teachers, measured as the students are",
-            "L": "students of the larger teacher, and the student before any arm",
+            "before": "the teachers and the student before any arm, measured as all students are",
+            "L": "students of the larger teacher",
             "S": "students of the smaller teacher, held against the larger one",
         },
         notes=NOTES,
@@ -229,7 +228,7 @@ def feedback_moved(found: Numbers) -> float:
 
 def sizes_differ(found: Numbers) -> float:
     """By how much more than asked for the larger teacher is better."""
-    return found["teachers/S"]["ce"] - found["teachers/L"]["ce"] - APART
+    return found["before/teacher_S"]["ce"] - found["before/teacher_L"]["ce"] - APART
 
 
 COLUMNS = (

@@ -29,6 +29,9 @@ class Learner(nn.Module):
         estimator: turns terms and a batch into what the fused evaluation computes.
         shared: the token ids on which student and teacher meet.
         watches: divergences from the teacher to be told of beside the loss.
+
+    Attributes:
+        watches: names of all that is told: of these, and of what the estimator asks for.
     """
 
     def __init__(
@@ -44,7 +47,8 @@ class Learner(nn.Module):
         self.objective = tuple(objective)
         self.estimator = estimator
         self.shared = shared
-        self.watches = tuple(watches)
+        self._of_teacher = tuple(watches)
+        self.watches = (*self._of_teacher, *getattr(estimator, "watches", ()))
 
     def forward(
         self, batch: Batch, teacher: Distribution | None, counted: Mapping[str, int]
@@ -62,10 +66,12 @@ class Learner(nn.Module):
             share, _ = evaluate(student, terms)
             return share, torch.full((len(self.watches),), torch.nan, dtype=torch.float64)
         weights = asked.to(student.hidden.device)
-        watched = [Against(TABLE.load(name), teacher, weights, watched=True) for name in self.watches]
+        watched = [Against(TABLE.load(name), teacher, weights, watched=True) for name in self._of_teacher]
+        if hasattr(self.estimator, "watched"):
+            watched += self.estimator.watched(self.objective, batch, student, teacher, counted)
         share, values = evaluate(student, [*terms, *watched])
-        seen = [(weights.double() * value.double()).sum() for value in values[len(terms) :]]
-        return share, torch.stack(seen)
+        told = zip(watched, values[len(terms) :], strict=True)
+        return share, torch.stack([(term.weights.double() * value.double()).sum() for term, value in told])
 
     def _asked(self, batch: Batch, counted: Mapping[str, int]) -> Tensor | None:
         """What each position ``[N]`` weighs in a mean over all that some term compares with the teacher.

@@ -103,6 +103,8 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
         metrics.step(done, loss, rate(step), float(norm), counted["all"], noted(words, numbers))
         for line in moving.stepped(words.teacher, step, numbers):
             metrics.say(f"warning: {line}")
+        if hasattr(learner.estimator, "stepped"):
+            learner.estimator.stepped(step, numbers)
         watch.step(done)
         if done % training.eval_steps == 0 or done == words.steps:
             metrics.evaluation(done, {**probe(), **overlap(learner, words.teacher, batches)})
@@ -196,6 +198,8 @@ def _resume(
     restore_optimizer(optimizer, words.learner.model, found.optimizer)
     words.samples.load_state_dict(found.values["samples"])
     moving.restore(words.teacher, found.values.get("teacher", {}), found.teacher)
+    if "estimator" in found.values:
+        words.learner.estimator.load_state_dict(found.values["estimator"])
     metrics.forget_after(found.step)
     metrics.counted = found.values["counted_tokens"]
     watch.first = found.values.get("first_own_text", [])
@@ -219,6 +223,8 @@ def _save(
             "first_own_text": watch.first,
             "teacher": moving.state_of(words.teacher),
         }
+        if hasattr(words.learner.estimator, "state_dict"):
+            values["estimator"] = words.learner.estimator.state_dict()
         optimized, teacher = optimizer_tensors(optimizer, model), moving.tensors_of(words.teacher)
         state = Checkpoint(step, weights_of(model), optimized, values, teacher)
         save_checkpoint(folder / "state", state, words.training.save_total_limit)

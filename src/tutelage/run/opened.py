@@ -176,9 +176,10 @@ def constraint_of(recipe: Recipe) -> Constraint:
     return CONSTRAINTS.load(recipe.constraint.kind)(**recipe.constraint.options)
 
 
-def estimator_of(recipe: Recipe) -> Any:
-    """The recipe's estimator."""
-    return ESTIMATORS.load(recipe.estimator.kind)(**recipe.estimator.options)
+def estimator_of(recipe: Recipe, steps: int = 1) -> Any:
+    """The recipe's estimator, at the beginning of a run of so many steps where it has to do with them."""
+    estimator = ESTIMATORS.load(recipe.estimator.kind)(**recipe.estimator.options)
+    return estimator.begun(steps) if hasattr(estimator, "begun") else estimator
 
 
 def meeting(student: LanguageModel, teacher: Teacher | None) -> Shared:

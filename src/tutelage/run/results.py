@@ -21,7 +21,7 @@ from tutelage.run.opened import Shelf
 from tutelage.run.single import MEASURED, Job, Probe
 
 COMPARED = ("student_nats", "forward_kl_nats", "agreement")
-CURVES = ("eval_student_nats", "eval_forward_kl_nats", "loss_nats")
+CURVES = ("eval_student_nats", "eval_forward_kl_nats", "loss_nats", "teacher_t", "teacher_ramp")
 WRITING_TEMPERATURE = 0.7
 HEAT_TOKENS = 160
 

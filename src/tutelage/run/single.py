@@ -73,7 +73,8 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
     only_shared(samples, shared, student)
     samples = samples.written_with(shelf.writers(recipe, student, shared, teacher))
     asked = followed if recipe.compares else None  # one that only writes is not asked
-    learner = Learner(student, recipe.objective, estimator_of(recipe), shared, moving.watches(asked))
+    estimator = estimator_of(recipe, steps)
+    learner = Learner(student, recipe.objective, estimator, shared, moving.watches(asked))
     words = Words(learner, asked, samples, constraint_of(recipe), training, steps, job.seed)
     probe = Probe(job, shelf, running, accelerator)
     metrics = Metrics(

@@ -7,6 +7,7 @@ from typing import Any
 from tutelage.divergences import TABLE as DIVERGENCES
 from tutelage.divergences.rows import not_known
 from tutelage.errors import TutelageError, listed
+from tutelage.estimators import TABLE as ESTIMATORS
 from tutelage.interfaces import AfterStatistics, Teacher
 from tutelage.models import LanguageModel
 from tutelage.recipes import Recipe, SamplesWord, written
@@ -32,6 +33,7 @@ def serves(recipe: Recipe, teacher: Teacher) -> None:
                     expected="members that know every token, or k tokens and the mass of the rest",
                     fix="use caches of the kind `hidden`, or `top_k` with `tail: bucket`",
                 )
+    tempers = getattr(ESTIMATORS.load(recipe.estimator.kind), "tempers", False)
     law, partial = getattr(teacher, "needs", None), getattr(teacher, "partial", False)
     able = [name for name in DIVERGENCES.claiming(law) if DIVERGENCES[name].trains] if law else []
     for number, term in enumerate(recipe.objective):
@@ -47,12 +49,19 @@ def serves(recipe: Recipe, teacher: Teacher) -> None:
                 )
             if partial and isinstance(DIVERGENCES.load(term.divergence), AfterStatistics):
                 raise not_known(term.divergence)
-            if partial and term.temperature != 1:
+            if partial and (term.temperature != 1 or tempers):
+                warm = "a learned temperature" if tempers else f"temperature {term.temperature:g}"
                 raise TutelageError(
-                    f"temperature {term.temperature:g} with a teacher of which only some tokens are known",
+                    f"{warm} with a teacher of which only some tokens are known",
                     expected="temperature 1: tempering needs the probabilities of all tokens",
                     fix="write `temperature: 1`, or use a cache of the kind `hidden` or `top_k` with "
                     "`tail: bucket`",
+                )
+            if partial and term.standardise:
+                raise TutelageError(
+                    "`standardise: true` with a teacher of which only some tokens are known",
+                    expected="a teacher that says something of every token",
+                    fix="delete `standardise:`, or use a cache of the kind `hidden`",
                 )
 
 
