@@ -156,8 +156,8 @@ percentiles of 2,000 resamples) is over meaning representations, after the mean 
 is over windows of 96 tokens. In this order: *too small to tell* if the aligned model does not beat base, or
 KD the untouched student, in gold nats and ROUGE-L; *not reproduced* if the mean difference has the wrong
 sign, even where its interval holds 0; *reproduced* if the sign is right on every seed, the interval without
-0 and, for ROUGE-L, texts are
-about as long as references; else *too small to tell*. The verdict on ROUGE-L at lambda 0 is the headline.""",
+0 and, for ROUGE-L, texts are about as long as references; else *too small to tell*. The verdict on ROUGE-L
+at lambda 0 is the headline.""",
 )
 NOTES = (
     """uncertain: the body of the paper could not be read. Its equation, variants, strength, tables and
