@@ -47,7 +47,7 @@ def measured(name: str, folder: Path, asked: argparse.Namespace) -> dict[str, An
     recipe["training"] = training(asked.steps, asked.rows)
     live = written(folder / "live.yaml", recipe)
     caches, recipes = {}, {LIVE: live}
-    for number, (kind, words) in enumerate(KINDS.items()):
+    for number, (kind, words) in enumerate((kind, KINDS[kind]) for kind in asked.kinds):
         place = folder / f"cache-{number}"
         built = told(["cache", "build", live, "--out", place, *words])
         caches[kind] = {
@@ -152,6 +152,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     where_to(parser)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--warm", type=int, default=5, help="First steps that are not timed.")
     parser.add_argument("--rows", type=int, default=8, help="Rows of text in a step.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,11 @@ TINY = {
     "fused_gpu": "--device cpu --rows 64 --vocab 500 --widths 32 --repeats 1 --divergences forward_kl "
     "--dense-way forward_kl --dtypes float32",
     "train": "--settings demo --no-trl --steps 3 --warm 1 --rows 2 --repeats 1",
-    "cache": "--settings demo --steps 3 --warm 1 --rows 2 --text-rows 8 --repeats 1",
+    "cache": '--settings demo --kinds "hidden, bfloat16" --steps 3 --warm 1 --rows 2 --text-rows 8 '
+    "--repeats 1",
     "serve": "--kinds hidden completions --clients 2 --seconds 1 --bad 2 --repeats 1",
     "tails": "--k 8 --rows 2",
+    "moving": "--rows 64 --vocab 500 --widths 32 --repeats 1",
     "on_policy": "--settings demo --rows 2 --new 4 --repeats 1",
 }
 
@@ -28,7 +31,7 @@ def ran(name: str, tmp_path: Path) -> tuple[str, dict]:
     """What a benchmark printed and wrote."""
     written = tmp_path / "out.json"
     done = subprocess.run(
-        [sys.executable, str(FOLDER / f"{name}.py"), *TINY[name].split(), "--json", str(written)],
+        [sys.executable, str(FOLDER / f"{name}.py"), *shlex.split(TINY[name]), "--json", str(written)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -86,7 +86,7 @@ def killed_at(command: list[str], out: Path, count: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param("hidden", marks=pytest.mark.long), "sampled"])
 def test_a_build_killed_three_times_gives_the_bytes_of_an_uninterrupted_one(
     recipe: Path, tmp_path: Path, kind: str
 ) -> None:

@@ -155,7 +155,7 @@ def test_a_recipe_says_what_a_delta_may_be(delta_file: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("onto", ["initial_student", "current_student"])
+@pytest.mark.parametrize("onto", ["initial_student", pytest.param("current_student", marks=pytest.mark.long)])
 def test_killed_and_gone_on_with_it_ends_the_same(delta_file: Path, tmp_path: Path, onto: str) -> None:
     """The copy of the student before training is made anew, bit for bit (law 6)."""
     words = yaml.safe_load(delta_file.read_text())

@@ -79,7 +79,7 @@ def test_two_processes_train_what_one_does(own: Path, tmp_path: Path) -> None:
     assert close(alone, load_file(out / "student" / "model.safetensors"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_run_writes_the_same_text_again(own: Path, tmp_path: Path) -> None:
     """SIGKILL at a random step, the same command, the same weights bit for bit (law 6)."""
     assert ends_the_same_when_killed(own, tmp_path / "killed")

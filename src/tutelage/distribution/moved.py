@@ -23,6 +23,7 @@ from tutelage.distribution.base import (
 from tutelage.distribution.hidden import Hidden, forbid
 from tutelage.distribution.sampled import Sampled
 from tutelage.distribution.top_k import TopK
+from tutelage.distribution.wrapped import Wrapped
 from tutelage.errors import OutOfRange, TutelageError
 
 
@@ -140,22 +141,13 @@ def renamed(distribution: Distribution, sources: Tensor, targets: Tensor, floor:
 
 
 @dataclass(frozen=True, eq=False)
-class _Restricted(Distribution):
-    of: Distribution
+class _Restricted(Wrapped):
     width: int
     never: Tensor | None
 
     @property
-    def positions(self) -> int:
-        return self.of.positions
-
-    @property
     def vocab_size(self) -> int:
         return self.width
-
-    @property
-    def like(self) -> Tensor:
-        return self.of.like
 
     def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> OpenRows:
         opened = self.of.open(chunk, workspace, student)
@@ -183,23 +175,10 @@ class _RestrictedRows(FullRows):
 
 
 @dataclass(frozen=True, eq=False)
-class _Renamed(Distribution):
-    of: Distribution
+class _Renamed(Wrapped):
     sources: Tensor
     targets: Tensor
     floor: float
-
-    @property
-    def positions(self) -> int:
-        return self.of.positions
-
-    @property
-    def vocab_size(self) -> int:
-        return self.of.vocab_size
-
-    @property
-    def like(self) -> Tensor:
-        return self.of.like
 
     def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> OpenRows:
         opened = self.of.open(chunk, workspace, student)

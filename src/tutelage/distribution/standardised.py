@@ -18,6 +18,7 @@ from tutelage.distribution.base import (
 )
 from tutelage.distribution.hidden import Hidden
 from tutelage.distribution.student import OfStudent
+from tutelage.distribution.wrapped import Wrapped
 from tutelage.errors import TutelageError
 
 
@@ -46,24 +47,10 @@ def standardised(distribution: Distribution) -> Distribution:
 
 
 @dataclass(frozen=True, eq=False)
-class _Standardised(Distribution):
-    of: Distribution
-
+class _Standardised(Wrapped):
     @property
     def never(self) -> Tensor | None:  # type: ignore[override]
         return self.of.never
-
-    @property
-    def positions(self) -> int:
-        return self.of.positions
-
-    @property
-    def vocab_size(self) -> int:
-        return self.of.vocab_size
-
-    @property
-    def like(self) -> Tensor:
-        return self.of.like
 
     def open(self, chunk: Chunk, workspace: Workspace, student: Tensor | None = None) -> FilledRows:
         opened = self.of.open(chunk, workspace)

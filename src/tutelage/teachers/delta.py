@@ -19,7 +19,7 @@ from tutelage.interfaces import Batch, Machine, Running, Teacher, writes_text
 from tutelage.models import Shared
 from tutelage.teachers.moving import of_student
 from tutelage.teachers.self import SelfTeacher
-from tutelage.teachers.together import cut, met
+from tutelage.teachers.together import columns_of, cut, met, parameters_of
 
 OF_STUDENT = {"initial_student": "initial", "current_student": "current"}
 LOOKED_AT = (0.5, 1.0, 1.5)
@@ -93,15 +93,12 @@ class DeltaTeacher:
     @property
     def parameters(self) -> int | None:
         """The sum over its members; None until it is open, or where a member does not know."""
-        counts = [getattr(teacher, "parameters", None) for teacher in self._members.values()]
-        known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
+        return parameters_of(self._members.values())
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the data that a member looks at."""
-        inner = [name for member in self._members.values() for name in getattr(member, "columns", ())]
-        return tuple(dict.fromkeys(inner))
+        return columns_of(self._members.values())
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from tutelage.distribution import Distribution, OfStudent, alpha_mixed
 from tutelage.errors import TutelageError
 from tutelage.interfaces import Batch, Machine, Running, Teacher
 from tutelage.schedules import Ramp, Schedule
-from tutelage.teachers.together import cut, met
+from tutelage.teachers.together import columns_of, cut, met
 
 STEP_SIZE = 5e-4
 
@@ -108,8 +108,7 @@ class InterpolatedTeacher:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the data that a member looks at."""
-        asked = [name for one in self._members for name in getattr(one, "columns", ())]
-        return tuple(dict.fromkeys(asked))
+        return columns_of(self._members)
 
     @property
     def t(self) -> float:

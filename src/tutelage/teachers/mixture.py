@@ -16,7 +16,7 @@ from tutelage.errors import TutelageError, listed
 from tutelage.interfaces import Batch, Machine, Running, Teacher, writes_text
 from tutelage.models import Shared
 from tutelage.teachers.moving import of_student
-from tutelage.teachers.together import cut, met
+from tutelage.teachers.together import columns_of, cut, met, parameters_of
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,13 @@ class MixtureTeacher:
     @property
     def parameters(self) -> int | None:
         """The sum over its members; None until it is open, or where a member does not know."""
-        counts = [getattr(teacher, "parameters", None) for teacher in self.teachers]
-        known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
+        return parameters_of(self.teachers)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the data that it or a member looks at."""
-        own = [] if self.route is None else [self.route]
-        inner = [name for teacher in self.teachers for name in getattr(teacher, "columns", ())]
-        return tuple(dict.fromkeys([*own, *inner]))
+        own = () if self.route is None else (self.route,)
+        return tuple(dict.fromkeys([*own, *columns_of(self.teachers)]))
 
     def open(self, machine: Machine) -> MixtureTeacher:
         """Open all members and prove on which ids they meet."""

@@ -29,6 +29,18 @@ def met(teachers: Iterable[Teacher], running: Running | None = None) -> Vocabula
     return common(*known) if known else None
 
 
+def columns_of(teachers: Iterable[Teacher]) -> tuple[str, ...]:
+    """Columns of the data that some of them look at, each once."""
+    return tuple(dict.fromkeys(name for one in teachers for name in getattr(one, "columns", ())))
+
+
+def parameters_of(teachers: Iterable[Teacher]) -> int | None:
+    """The sum of what they have learnt; None where one does not know."""
+    counts = [getattr(one, "parameters", None) for one in teachers]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
 def cut(distribution: Distribution, shared: Vocabulary) -> Distribution:
     """A member's distribution on the shared ids alone."""
     never = torch.tensor(shared.unassigned, dtype=torch.long, device=distribution.like.device)
