@@ -108,22 +108,21 @@ def evaluate(
         ``sum_k sum_i weights_k[i] * divergence_k[i]`` without the watched terms, differentiable; and for
         every term the unweighted values ``[N]`` in nats, detached, 0 where its weight is 0.
     """
-    for term in terms:
-        _check(term.student or student, term)
+    seen = [student if term.student is None else term.student for term in terms]
+    for view, term in zip(seen, terms, strict=True):
+        _check(view, term)
     if chunk_rows is not None and chunk_rows < 1:
         raise OutOfRange(
             f"chunk_rows is {chunk_rows}", expected="a number from 1 up", fix="write None to have it chosen"
         )
     views: dict[int, list[int]] = {}
-    for place, term in enumerate(terms):
-        views.setdefault(id(term.student or student), []).append(place)
-    if len(views) == 1:
-        return _evaluated(terms[0].student or student, terms, chunk_rows)
+    for place, view in enumerate(seen):
+        views.setdefault(id(view), []).append(place)
+    if len(views) <= 1:
+        return _evaluated(seen[0] if seen else student, terms, chunk_rows)
     totals, values = [], dict[int, Tensor]()
     for places in views.values():
-        total, found = _evaluated(
-            terms[places[0]].student or student, [terms[place] for place in places], chunk_rows
-        )
+        total, found = _evaluated(seen[places[0]], [terms[place] for place in places], chunk_rows)
         totals.append(total)
         values |= dict(zip(places, found, strict=True))
     zero = student.hidden.new_zeros(())

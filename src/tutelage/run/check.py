@@ -19,7 +19,15 @@ from tutelage.interfaces import Batch, Running, Teacher, Writers
 from tutelage.models import LanguageModel
 from tutelage.recipes import Recipe
 from tutelage.run.learner import Learner, recompute_activations
-from tutelage.run.opened import Shelf, described, estimator_of, meeting, open_words, try_objective
+from tutelage.run.opened import (
+    Shelf,
+    described,
+    estimator_of,
+    meeting,
+    open_words,
+    steps_of,
+    try_objective,
+)
 from tutelage.run.single import Job, Probe
 from tutelage.run.special_tokens import special_tokens
 from tutelage.run.study import make_accelerator
@@ -85,10 +93,10 @@ def check(recipe: Recipe) -> CheckResult:
     shelf = Shelf(accelerator)
     open_words(single, shelf)
     student = shelf.student(single, single.seed)
-    running = Running(student)
+    samples = shelf.samples(single.samples, student)
+    running = Running(student, steps_of(single, samples))
     teacher = shelf.teacher(single.teacher) if single.needs_teacher else None
     teacher = None if teacher is None else moving.beside(teacher, running)
-    samples = shelf.samples(single.samples, student)
     shared = meeting(student, teacher)
     findings = {"text": f"{samples.source.found}; {samples.said}", "vocabulary": shared.said}
     if (said := getattr(teacher, "said", None)) is not None:
@@ -112,7 +120,7 @@ def check(recipe: Recipe) -> CheckResult:
         further = {name: over_rows(sums, examined.tokens) for name, sums in examined.sums.items()}
         numbers["examined"] = {name: asdict(interval) for name, interval in further.items()}
         findings["inside the teacher"] = _said_further(further)
-    warned = [*moving.warnings(probe.teacher), *moving.remarks(probe.teacher, examined.means())]
+    warned = [*moving.warnings(teacher), *moving.remarks(probe.teacher, examined.means())]
     findings |= {f"warning {number}": line for number, line in enumerate(warned, 1)}
     numbers["step_bytes"], numbers["machine_bytes"] = _memory(single, student, teacher, samples, shared)
     findings["memory"] = (

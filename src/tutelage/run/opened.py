@@ -182,6 +182,19 @@ def estimator_of(recipe: Recipe, steps: int = 1) -> Any:
     return estimator.begun(steps) if hasattr(estimator, "begun") else estimator
 
 
+def steps_of(recipe: Recipe, samples: Any) -> int:
+    """Optimiser steps of a run by one process on open samples."""
+    training = recipe.training
+    if training.max_steps > 0:
+        return training.max_steps
+    handed = samples.shared_out(
+        seed=recipe.seed,
+        micro_rows=training.per_device_train_batch_size,
+        micro_steps=training.gradient_accumulation_steps,
+    )
+    return handed.steps(training.num_train_epochs)
+
+
 def meeting(student: LanguageModel, teacher: Teacher | None) -> Shared:
     """The token ids on which student and teacher provably meet; those of a student alone are its own.
 
