@@ -20,7 +20,7 @@ TINY = {
     "train": "--settings demo --no-trl --steps 3 --warm 1 --rows 2 --repeats 1",
     "cache": '--settings demo --kinds "hidden, bfloat16" --steps 3 --warm 1 --rows 2 --text-rows 8 '
     "--repeats 1",
-    "serve": "--kinds hidden completions --clients 2 --seconds 1 --bad 2 --repeats 1",
+    "serve": "--kinds completions --clients 2 --seconds 1 --bad 2 --repeats 1",
     "tails": "--k 8 --rows 2",
     "moving": "--rows 64 --vocab 500 --widths 32 --repeats 1",
     "on_policy": "--settings demo --rows 2 --new 4 --repeats 1",

@@ -214,7 +214,7 @@ def watching(m: Maker, kinds: tuple[str, str], head: str, temperature: float) ->
     head=st.sampled_from(list(HEADS)),
     temperature=st.sampled_from([1.0, 2.3]),
 )
-@settings(max_examples=6)
+@settings(max_examples=3)
 def test_what_is_watched_moves_nothing(
     kinds: tuple[str, str], seed: int, vocab: int, head: str, temperature: float
 ) -> None:

@@ -88,7 +88,7 @@ def test_f_distill_takes_the_same_path(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "f-distill-smoke.json").read_text()) == record
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_taid_takes_the_same_path(tmp_path: Path) -> None:
     """Every arm has numbers and every TAID arm its t; the larger teacher beside itself has no divergence."""
     record = smoked("taid", tmp_path)

@@ -107,7 +107,7 @@ def test_a_build_killed_three_times_gives_the_bytes_of_an_uninterrupted_one(
     assert not list(killed.glob(f"{WRITING}*"))
 
 
-@pytest.mark.parametrize("how", ["torchrun", "by hand"])
+@pytest.mark.parametrize("how", ["torchrun", pytest.param("by hand", marks=pytest.mark.long)])
 def test_two_processes_build_what_one_builds(recipe: Path, tmp_path: Path, how: str) -> None:
     """Started by torchrun, or twice by hand in the same moment; one of them may be killed."""
     one, two = built_here(recipe, tmp_path / "one", "hidden"), tmp_path / "two"

@@ -76,7 +76,7 @@ def test_micro_batches_change_nothing(recipe_file: Path, tmp_path: Path) -> None
         assert one["teacher_t"] == pytest.approx(other["teacher_t"], abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_what_one_does(recipe_file: Path, tmp_path: Path) -> None:
     """The loss is summed up over both before the schedule sees it (law 1)."""
     path = walking(recipe_file, **EAGER)

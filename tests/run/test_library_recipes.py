@@ -21,6 +21,9 @@ from tutelage.samples import TABLE as SAMPLES
 
 DOLLY = Path(__file__).parents[2] / "data" / "dolly" / "dev.jsonl.gz"
 LAYOUT = ["Instruction:\n{instruction}\n\nResponse:\n", "{output}"]
+RELATIVES = ("f_distill_kl", "f_distill_rkl", "f_distill_tvd", "taid_linear", "distillm_2")
+"""Run by `make long`: each has the words of another one."""
+
 OWN_CHECKPOINTS = {
     # Stands in for the fine-tuned teacher that its first command makes.
     "delta_kd": {
@@ -59,7 +62,14 @@ def on_dolly(name: str, out: Path, steps: int) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in library() if name != "demo"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in RELATIVES else ())
+        for name in library()
+        if name != "demo"
+    ],
+)
 def test_it_runs_on_dolly(name: str, tmp_path: Path) -> None:
     """Held-out nats are in the results, and there is a report."""
     assert answered(["run", name, *on_dolly(name, tmp_path / "run", 2)]) == 0

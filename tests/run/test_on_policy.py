@@ -69,7 +69,7 @@ def test_micro_batches_change_nothing(own: Path, tmp_path: Path) -> None:
     assert close(whole, trained(own, tmp_path / "b", *cut))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_what_one_does(own: Path, tmp_path: Path) -> None:
     """Each writes its half of the rows (law 1)."""
     alone, out = trained(own, tmp_path / "alone"), tmp_path / "two"

@@ -88,7 +88,7 @@ def test_a_killed_run_ends_with_the_same_weights(
     assert ends_the_same_when_killed(written_as(recipe_file, kind, student=student), tmp_path / "killed")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["average"])
 def test_two_processes_train_what_one_does(recipe_file: Path, tmp_path: Path, kind: str) -> None:
     """Each keeps the same average (law 1)."""

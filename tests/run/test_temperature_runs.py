@@ -61,7 +61,7 @@ def test_micro_batches_change_nothing(recipe_file: Path, tmp_path: Path, words: 
     assert close(whole, trained(path, tmp_path / "b", *cut))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_run_ends_with_the_same_weights(recipe_file: Path, tmp_path: Path) -> None:
     """The temperature is in the checkpoint (law 6)."""
     assert ends_the_same_when_killed(changed(recipe_file, estimator=LEARNED), tmp_path / "killed")
@@ -95,6 +95,7 @@ def test_standardised_with_a_mixture_of_teachers(recipe_file: Path, tmp_path: Pa
         assert one["loss_nats"] == pytest.approx(other["loss_nats"], rel=1e-5)
 
 
+@pytest.mark.long
 def test_check_and_conformance_take_both(recipe_file: Path) -> None:
     """A step is measured, and the identities hold."""
     path = changed(recipe_file, objective=STANDARD)

@@ -93,7 +93,9 @@ def test_micro_batches_change_nothing(recipe_file: Path, tmp_path: Path, way: st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["minillm", pytest.param("distillm", marks=pytest.mark.long), "f_distill_js"])
+@pytest.mark.parametrize(
+    "way", ["minillm", *(pytest.param(way, marks=pytest.mark.long) for way in ("distillm", "f_distill_js"))]
+)
 def test_two_processes_train_what_one_does(recipe_file: Path, tmp_path: Path, way: str) -> None:
     """Each writes its half of the rows; collections and buffers are of both (law 1)."""
     path = written_as(way, recipe_file)
