@@ -42,7 +42,10 @@ def ran(name: str, tmp_path: Path) -> tuple[str, dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if name in ("train", "fused_gpu") else ()) for name in TINY],
+)
 def test_a_benchmark_prints_a_table_and_says_where_it_ran(name: str, tmp_path: Path) -> None:
     """Results beside machine, versions, commit and command, without a path of this machine."""
     printed, said = ran(name, tmp_path)
