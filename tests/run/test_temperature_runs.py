@@ -116,6 +116,16 @@ def test_check_and_conformance_take_both(recipe_file: Path) -> None:
             {"objective": [{"divergence": "cross_entropy", "against": "gold", "standardise": True}]},
             "the gold tokens, which have no logits",
         ),
+        (
+            {
+                "objective": [
+                    {"divergence": "forward_kl"},
+                    {"divergence": "cross_entropy", "against": "gold", "standardise": True},
+                ],
+                "estimator": LEARNED,
+            },
+            "the gold tokens, which have no logits",
+        ),
     ],
 )
 def test_what_has_no_meaning_is_refused(

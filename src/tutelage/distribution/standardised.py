@@ -103,7 +103,6 @@ def _spread(variance: Tensor, square: Tensor) -> Tensor:
 def _members(distribution: Any) -> Iterator[Any]:
     """The distribution and all that it is made of."""
     yield distribution
-    inside = [*getattr(distribution, "members", ())]
-    inside += [of for name in ("of",) if isinstance(of := getattr(distribution, name, None), Distribution)]
-    for member in inside:
+    inside = distribution.of if isinstance(distribution, Wrapped) else None
+    for member in (inside,) if inside is not None else getattr(distribution, "members", ()):
         yield from _members(member)

@@ -1,4 +1,11 @@
-"""How an expectation over text becomes a gradient: one file an estimator, one line each in this table."""
+"""How an expectation over text becomes a gradient: one file an estimator, one line each in this table.
+
+Each has ``suits(objective)``, which refuses what it cannot do, and ``terms(...)``, which says what the fused
+evaluation is to compute. One that moves with a run may also have ``begun(steps)`` (the same at its
+beginning), ``watches`` and ``watched(...)`` (names, and terms whose means it is told),
+``stepped(step, seen)``, ``state_dict()`` with ``load_state_dict(state)``, and ``noted`` for
+``metrics.jsonl``; ``tempers`` says that it brings a temperature of its own.
+"""
 
 from typing import Any
 

@@ -16,7 +16,7 @@ from tutelage.divergences import TABLE
 from tutelage.divergences.fused import Against
 from tutelage.divergences.temperature import kl_by_log_temperature
 from tutelage.errors import TutelageError
-from tutelage.estimators.per_token import PerToken, Reduction, required, weights_of
+from tutelage.estimators.per_token import PerToken, Reduction, gold_has_none, required, weights_of
 from tutelage.interfaces import Batch
 from tutelage.objective import Term
 from tutelage.schedules import logistic
@@ -81,8 +81,10 @@ class CurriculumTemperature:
         """Refuse an objective without a divergence whose change with the temperature is known.
 
         Raises:
-            TutelageError: a term against the teacher is not plain forward KL, or there is none.
+            TutelageError: a term against the teacher is not plain forward KL, there is none, or gold tokens
+                are to be standardised.
         """
+        gold_has_none(objective)
         told = [term for term in objective if term.against == "teacher"]
         for term in told:
             if term.divergence != "forward_kl" or term.temperature != 1 or term.standardise:

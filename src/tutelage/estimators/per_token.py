@@ -50,12 +50,11 @@ class PerToken:
         Raises:
             TutelageError: `middle: exact`, and no term has a middle, or standardised logits against tokens.
         """
+        gold_has_none(objective)
         for term in objective:
-            exact = self.middle == "exact" and term.divergence in MIDDLES
-            if term.standardise and (term.against == "gold" or exact):
-                what = "a middle of whole texts" if exact else "the gold tokens, which have no logits"
+            if term.standardise and self.middle == "exact" and term.divergence in MIDDLES:
                 raise TutelageError(
-                    f"`standardise: true` for the term '{term}': beside {what}",
+                    f"`standardise: true` for the term '{term}': beside a middle of whole texts",
                     expected="a term against the teacher, position by position",
                     fix="delete `standardise:` there",
                 )
@@ -120,6 +119,21 @@ class PerToken:
                 )
             )
         return made
+
+
+def gold_has_none(objective: Sequence[Term]) -> None:
+    """Refuse standardised logits against gold tokens, whatever the estimator.
+
+    Raises:
+        TutelageError: there is such a term.
+    """
+    for term in objective:
+        if term.standardise and term.against == "gold":
+            raise TutelageError(
+                f"`standardise: true` for the term '{term}': beside the gold tokens, which have no logits",
+                expected="a term against the teacher",
+                fix="delete `standardise:` there",
+            )
 
 
 def standardised_rows(student: Hidden) -> Hidden:

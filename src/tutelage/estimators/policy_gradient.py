@@ -16,7 +16,7 @@ from tutelage.divergences.fused import Against, evaluate
 from tutelage.divergences.scored import log_probs_of
 from tutelage.errors import TutelageError
 from tutelage.estimators.own_text import Importance, finite, is_own
-from tutelage.estimators.per_token import PerToken, Reduction, required, weights_of
+from tutelage.estimators.per_token import PerToken, Reduction, gold_has_none, required, weights_of
 from tutelage.estimators.returns import by_row, followers, summed_after, summed_from
 from tutelage.estimators.surrogates import Reading, clipped_ratio
 from tutelage.interfaces import OWN, TEACHER, Batch, asks_target
@@ -79,6 +79,7 @@ class PolicyGradient:
             TutelageError: no term is about the student's own text and a teacher, or one is that has no
                 sampled reward or is tempered.
         """
+        gold_has_none(objective)
         own = [term for term in objective if is_own(term)]
         if not own:
             raise TutelageError(

@@ -13,7 +13,7 @@ from tutelage.divergences.fused import Against
 from tutelage.divergences.scored import log_probs_of
 from tutelage.errors import TutelageError
 from tutelage.estimators.own_text import Importance, finite, is_own
-from tutelage.estimators.per_token import PerToken, Reduction, required, weights_of
+from tutelage.estimators.per_token import PerToken, Reduction, gold_has_none, required, weights_of
 from tutelage.estimators.surrogates import Reading, clipped_ratio, half_square, positive_ratio
 from tutelage.interfaces import OWN, TEACHER, Batch
 from tutelage.objective import Term
@@ -47,6 +47,7 @@ class SampledToken:
         Raises:
             TutelageError: a term against the teacher is not the reverse KL on the student's own text.
         """
+        gold_has_none(objective)
         told = [term for term in objective if term.against == "teacher"]
         for term in told:
             plain = term.temperature == 1 and not term.standardise

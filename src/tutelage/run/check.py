@@ -94,7 +94,12 @@ def check(recipe: Recipe) -> CheckResult:
     open_words(single, shelf)
     student = shelf.student(single, single.seed)
     samples = shelf.samples(single.samples, student)
-    running = Running(student, steps_of(single, samples))
+    handed = samples.shared_out(
+        seed=single.seed,
+        micro_rows=single.training.per_device_train_batch_size,
+        micro_steps=single.training.gradient_accumulation_steps,
+    )
+    running = Running(student, steps_of(single.training, handed))
     teacher = shelf.teacher(single.teacher) if single.needs_teacher else None
     teacher = None if teacher is None else moving.beside(teacher, running)
     shared = meeting(student, teacher)

@@ -80,7 +80,7 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
             group["lr"] = rate(step)
         batches = words.samples.micro_batches(step)
         counted = counted_tokens(batches, learner, accelerator)
-        # The loss, and after it what the teacher watches.
+        # The loss, and after it what teacher and estimator watch.
         seen = torch.zeros(1 + len(learner.watches), dtype=torch.float64)
         learner.train()
         with drawing_from(words.seed, "dropout", step, accelerator.process_index):

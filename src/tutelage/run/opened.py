@@ -26,7 +26,7 @@ from tutelage.models import (
     prove_shared,
     with_adapters,
 )
-from tutelage.recipes import Recipe, SamplesWord, TeacherWord, written
+from tutelage.recipes import Recipe, SamplesWord, TeacherWord, Training, written
 from tutelage.run.suited import serves, stored
 from tutelage.samples import TABLE as SAMPLES
 from tutelage.seeds import stream_seed
@@ -182,17 +182,9 @@ def estimator_of(recipe: Recipe, steps: int = 1) -> Any:
     return estimator.begun(steps) if hasattr(estimator, "begun") else estimator
 
 
-def steps_of(recipe: Recipe, samples: Any) -> int:
-    """Optimiser steps of a run by one process on open samples."""
-    training = recipe.training
-    if training.max_steps > 0:
-        return training.max_steps
-    handed = samples.shared_out(
-        seed=recipe.seed,
-        micro_rows=training.per_device_train_batch_size,
-        micro_steps=training.gradient_accumulation_steps,
-    )
-    return handed.steps(training.num_train_epochs)
+def steps_of(training: Training, samples: Any) -> int:
+    """Optimiser steps of a run, whose samples are shared out."""
+    return training.max_steps if training.max_steps > 0 else samples.steps(training.num_train_epochs)
 
 
 def meeting(student: LanguageModel, teacher: Teacher | None) -> Shared:

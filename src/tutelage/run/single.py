@@ -21,7 +21,7 @@ from tutelage.recipes import Recipe
 from tutelage.run.learner import Learner, meet, recompute_activations, said_by
 from tutelage.run.loop import Words, train
 from tutelage.run.metrics import Metrics
-from tutelage.run.opened import Shelf, constraint_of, estimator_of, meeting, only_shared
+from tutelage.run.opened import Shelf, constraint_of, estimator_of, meeting, only_shared, steps_of
 from tutelage.teachers import moving
 
 MEASURED = "measured.json"
@@ -66,7 +66,7 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
         processes=accelerator.num_processes,
         process=accelerator.process_index,
     )
-    steps = training.max_steps if training.max_steps > 0 else samples.steps(training.num_train_epochs)
+    steps = steps_of(training, samples)
     running = Running(student, steps)
     followed = None if teacher is None else moving.beside(teacher, running)
     shared = meeting(student, followed)
@@ -162,16 +162,17 @@ class Probe:
             }
             if self.teacher is not None:
                 told = self._said(self.teacher, batch)
-                own = self.said(batch).log_probs(rows)
+                own = self.said(batch).log_probs(rows) if self._of_run else None
                 found["mass_left_out"] = float(left_out(told, shared.width, never, rows, own).mean())
         model.train(training)
         return found
 
     def examined(self) -> HeldOut:
         """What else the teacher tells about itself (`tutelage.teachers.moving.examined`), by row of text."""
-        tokens, sums = [], {}
+        nothing = torch.zeros(0).double()
+        tokens, sums = [nothing], {}
+        self.student.model.eval()
         with torch.no_grad():
-            self.student.model.eval()
             for batch in (batch for batch in self.batches if batch.counted):
                 rows, texts = batch.positions[0].cpu(), len(batch.writers)
                 tokens.append(torch.bincount(rows, minlength=texts).double())
