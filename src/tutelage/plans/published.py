@@ -55,7 +55,7 @@ PUBLISHED: dict[str, Laws] = {
                 d1=1.315,
             ),
             _BUSBRIDGE,
-            "Busbridge et al. 2025 (arXiv:2502.08606), table 6 verbatim: its B' does not give the paper's figures",
+            "Busbridge et al. 2025 (arXiv:2502.08606), table 6 verbatim; its B' does not give the figures",
             vocabulary=32768,
         ),
         Laws(
@@ -71,7 +71,7 @@ PUBLISHED: dict[str, Laws] = {
             SupervisedLaw(E=1.817, A=478.0, B=2143.0, alpha=0.347, beta=0.367),
             None,
             _CHINCHILLA,
-            "Besiroglu et al. 2024 (arXiv:2404.10102), the runs of Hoffmann et al. fitted again, A and B rounded",
+            "Besiroglu et al. 2024 (arXiv:2404.10102), Hoffmann's runs fitted again, A and B rounded",
             vocabulary=32000,
         ),
     )
