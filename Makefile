@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 # What was installed last; an empty file each, older than pyproject.toml if that has changed since.
 STAMP_USER := $(VENV)/.installed-user
 STAMP_DEV := $(VENV)/.installed-dev
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# Every function's shapes are checked at run time wherever tests call it, which triples the time of the laws;
+# `long` runs them checked.
+UNSHAPED := --jaxtyping-packages=
 # Where the recipes in recipes/real look for their teacher.
 SMOLLM2 := runs/models/smollm2-135m-instruct
 
@@ -33,10 +37,12 @@ test: $(STAMP_DEV)    ## lint, types, tests, every example in the docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
-	$(BIN)/python -m pytest -n 2 -m "not long"
+	$(PYTEST) -m "not long" $(UNSHAPED) tests/laws
+	$(PYTEST) -m "not long" --ignore tests/laws
 
 long: $(STAMP_DEV)    ## the tests that take minutes and have shorter relatives in `test`
-	$(BIN)/python -m pytest -n 2 -m long
+	$(PYTEST) -m long
+	$(PYTEST) -m "not long" tests/laws
 
 fast: $(STAMP_DEV)    ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 -m "not slow and not long"

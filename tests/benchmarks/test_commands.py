@@ -26,6 +26,8 @@ TINY = {
     "on_policy": "--settings demo --rows 2 --new 4 --repeats 1",
 }
 
+LONG = ("train", "fused_gpu", "cache")
+
 
 def ran(name: str, tmp_path: Path) -> tuple[str, dict]:
     """What a benchmark printed and wrote."""
@@ -44,7 +46,7 @@ def ran(name: str, tmp_path: Path) -> tuple[str, dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.long if name in ("train", "fused_gpu") else ()) for name in TINY],
+    [pytest.param(name, marks=pytest.mark.long if name in LONG else ()) for name in TINY],
 )
 def test_a_benchmark_prints_a_table_and_says_where_it_ran(name: str, tmp_path: Path) -> None:
     """Results beside machine, versions, commit and command, without a path of this machine."""

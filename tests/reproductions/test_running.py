@@ -78,7 +78,7 @@ def test_a_smoke_test_has_every_arm_and_says_that_it_proves_nothing(whole: dict[
     assert whole["minutes"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_f_distill_takes_the_same_path(tmp_path: Path) -> None:
     """Every arm has numbers, each teacher measured beside itself has no divergence."""
     record = smoked("f-distill", tmp_path)
