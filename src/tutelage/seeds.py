@@ -26,7 +26,9 @@ def stream(seed: int, name: str, *counters: int) -> torch.Generator:
 def drawing_from(seed: int, name: str, *counters: int) -> Iterator[None]:
     """Within the block torch's own global draws (dropout, initial weights) come from this stream."""
     before = torch.get_rng_state()
-    torch.manual_seed(stream_seed(seed, name, *counters))
+    # Where there is only a CPU, `torch.manual_seed` would write down a traceback for a GPU that never comes.
+    seeding = torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed
+    seeding(stream_seed(seed, name, *counters))
     try:
         yield
     finally:

@@ -251,9 +251,13 @@ the strong student one in fifty, where the plan of this test bed recorded 0.72 a
 
 
 def config(layers: int, width: int) -> dict[str, Any]:
-    """A GPT-2 without dropout whose output layer is its own."""
+    """A GPT-2 without dropout whose output layer is its own.
+
+    Its activation is that of GPT-2 computed in one pass; written out as "gelu_new" it takes a fifth of a step.
+    """
     off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "tie_word_embeddings": False}
-    return {"model_type": "gpt2", "n_layer": layers, "n_embd": width, "n_head": 4, "n_positions": 32} | off
+    size = {"n_layer": layers, "n_embd": width, "n_head": 4, "n_positions": 32}
+    return {"model_type": "gpt2", "activation_function": "gelu_pytorch_tanh"} | size | off
 
 
 def dataset() -> dict[str, Any]:

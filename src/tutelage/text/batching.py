@@ -36,15 +36,17 @@ def collate(examples: Sequence[Example], pad_id: int, writers: str | Sequence[st
             expected="one word for all rows, or one a row",
             fix="list `dataset`, `teacher` or `student` once for each row",
         )
-    longest = max(len(example.tokens) for example in examples)
-    tokens = torch.full((len(examples), longest), pad_id, dtype=torch.long)
-    attention = torch.zeros(len(examples), longest, dtype=torch.bool)
-    mask = torch.zeros(len(examples), longest, dtype=torch.bool)
-    for row, example in enumerate(examples):
-        length = len(example.tokens)
-        tokens[row, :length] = torch.tensor(example.tokens, dtype=torch.long)
-        attention[row, :length] = True
-        mask[row, :length] = torch.tensor(example.counted, dtype=torch.bool)
+    lengths = [len(example.tokens) for example in examples]
+    longest = max(lengths)
+    spare = [longest - length for length in lengths]
+    # One tensor of nested lists: a tensor for each row took a twentieth of a small model's step.
+    tokens = torch.tensor(
+        [[*one.tokens, *[pad_id] * left] for one, left in zip(examples, spare, strict=True)], dtype=torch.long
+    )
+    mask = torch.tensor(
+        [[*one.counted, *[False] * left] for one, left in zip(examples, spare, strict=True)], dtype=torch.bool
+    )
+    attention = torch.arange(longest) < torch.tensor(lengths)[:, None]
     mask[:, 0] = False
     names = dict.fromkeys(name for example in examples for name in example.columns)
     columns = {name: tuple(example.columns.get(name) for example in examples) for name in names}
