@@ -100,7 +100,7 @@ def measured(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     kills = []
     for _ in range(asked.kills):
         after = shards(place) + chance.randint(1, max(1, asked.every))
-        kills.append(killed(recipe, place, after, chance.uniform(0, 1)))
+        kills.append(killed(recipe, place, after, chance.uniform(0, 0.2)))
         print(f"killed with {kills[-1]} shards", flush=True)
     built, seconds = answer(command(recipe, place))
     verified, _ = answer([sys.executable, "-m", "tutelage", "cache", "verify", str(place), "--json"])
