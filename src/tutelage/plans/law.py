@@ -197,7 +197,7 @@ class Laws:
         error: their relative error of prediction; losses closer than that are not told apart.
         vocabulary: tokens of the tokenizer: a loss above its log is worse than guessing; None if unknown.
         smallest_parameters, smallest_tokens: below these a number is taken for one in another unit.
-        draws: the same laws fitted again to resampled runs, each without draws of its own; empty if nobody did.
+        draws: the same laws fitted to resampled runs, each without draws of its own; empty if nobody did.
     """
 
     name: str
