@@ -57,7 +57,8 @@ class Fit:
         candidates: the finalists, best first, ``[finalists, coefficients]``, as logarithms.
         objectives: theirs.
         residuals: log loss predicted minus log loss measured, a run.
-        spread: standard errors of the logarithms of the coefficients; 0 where one was held.
+        scatter: of the logarithms of the coefficients: times standard normal numbers it gives errors that the
+            runs would allow, ``[coefficients, coefficients]``.
         fixed: coefficients that were held, and at what.
         at_bounds: coefficients that a bound stopped.
         delta: of the sharpest loss.
@@ -70,11 +71,16 @@ class Fit:
     candidates: Numbers = field(repr=False)
     objectives: Numbers = field(repr=False)
     residuals: Numbers = field(repr=False)
-    spread: dict[str, float]
+    scatter: Numbers = field(repr=False)
     fixed: dict[str, float]
     at_bounds: tuple[str, ...]
     delta: float
     warnings: tuple[str, ...] = ()
+
+    @property
+    def spread(self) -> dict[str, float]:
+        """Standard errors of the logarithms of the coefficients; 0 where one was held or stopped."""
+        return dict(zip(self.form.names, np.sqrt((self.scatter**2).sum(1)).tolist(), strict=True))
 
     @property
     def rms(self) -> float:
@@ -88,7 +94,7 @@ def fit_law(
     losses: Numbers,
     *,
     fixed: Mapping[str, float] = _NONE,
-    effort: Effort = Effort(),  # noqa: B008
+    effort: Effort = Effort(),
     also: Sequence[Numbers] = (),
 ) -> Fit:
     """Fit one form of a law to losses in nats per token.
@@ -261,8 +267,8 @@ def _told(
     # An objective far below one run's worth of error is an exact fit, however its digits differ.
     if len(top) > 1 and top.max() > 1.01 * top.min() + 1e-3:
         warnings.append(
-            f"the three best fits of the {_plain(form)} differ by {top.max() / max(top.min(), 1e-12) - 1:.0%} "
-            "in their objective: more starts, or more runs"
+            f"the three best fits of the {_plain(form)} differ by "
+            f"{top.max() / max(top.min(), 1e-12) - 1:.0%} in their objective: more starts, or more runs"
         )
     if at_bounds:
         warnings.append(
@@ -276,7 +282,7 @@ def _told(
         found,
         values,
         residuals,
-        _spread(form, slopes[0], residuals, stopped),
+        _scatter(slopes[0], residuals, stopped),
         dict(fixed),
         at_bounds,
         delta,
@@ -284,19 +290,17 @@ def _told(
     )
 
 
-def _spread(form: Form, slopes: Numbers, residuals: Numbers, held: Numbers) -> dict[str, float]:
-    """Standard errors of the logarithms in the straight-line approximation at the optimum."""
+def _scatter(slopes: Numbers, residuals: Numbers, held: Numbers) -> Numbers:
+    """A root of the covariance in the straight-line approximation at the optimum."""
     free = np.flatnonzero(~held)
     spare = max(len(residuals) - len(free), 1)
     variance = float((residuals**2).sum() / spare)
-    by = slopes[free]
+    values, vectors = np.linalg.eigh(slopes[free] @ slopes[free].T)
     # Directions that the runs do not see at all have an infinite error, which a pseudo-inverse would call 0.
-    values, vectors = np.linalg.eigh(by @ by.T)
     values = np.maximum(values, 1e-14 * max(values.max(initial=0.0), 1e-300))
-    errors = np.sqrt(variance * ((vectors**2) / values).sum(1))
-    return dict.fromkeys(form.names, 0.0) | {
-        form.names[i]: float(e) for i, e in zip(free, errors, strict=True)
-    }
+    root = np.zeros((len(slopes), len(slopes)))
+    root[np.ix_(free, free)] = vectors * np.sqrt(variance / values)
+    return root
 
 
 def _plain(form: Form) -> str:

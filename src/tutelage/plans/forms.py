@@ -101,7 +101,8 @@ class Form:
         if "E" in of:
             floor, bent, gap = of["E"], {}, gamma * reached
         else:
-            assert points.teacher is not None and points.unaided is not None
+            assert points.teacher is not None
+            assert points.unaided is not None
             floor = points.teacher
             fading, bent = _fading(of, floor - points.unaided, slopes)
             c0 = value(of["c0"])
