@@ -1,4 +1,4 @@
-"""From the words of a `tutelage plan` command line to a planning problem: numbers, teachers, laws, machine."""
+"""From the words of a `tutelage plan` command line to a planning problem."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from tutelage.errors import TutelageError, UnknownName, listed, nearest
 from tutelage.plans import units
 from tutelage.plans.flops import Family
 from tutelage.plans.law import Laws
+from tutelage.plans.lawfile import laws_named
 from tutelage.plans.money import Machine, Storage
 from tutelage.plans.problem import MOST, Problem, tokens_there_are
-from tutelage.plans.published import PUBLISHED, published
+from tutelage.plans.published import PUBLISHED
 from tutelage.plans.scenario import Scenario, Teacher, shared
 from tutelage.plans.scenario import scenario as named
 
@@ -47,11 +48,14 @@ def problem(**said: Any) -> Problem:
     """The problem that options describe.
 
     Raises:
-        TutelageError: a number in the wrong unit, a teacher that cannot be read, options that exclude each other.
+        TutelageError: a number in the wrong unit, a teacher that cannot be read, or options that
+            exclude each other.
     """
     laws = law(said["law"])
     teachers = tuple(teacher(text) for text in said["teacher"] or ())
     budget = number(said["budget"], "--budget")
+    # A teacher that is to be trained finds no more text than its student, unless told.
+    text = tokens_there_are(number(said["unique_tokens"], "--unique-tokens"), said["epochs"], None, laws)
     most = tokens_there_are(
         number(said["unique_tokens"], "--unique-tokens"),
         said["epochs"],
@@ -67,7 +71,7 @@ def problem(**said: Any) -> Problem:
         Family(said["context"], said["vocabulary"], said["aspect"]),
         number(said["forward_flops"], "--forward-flops"),
         most,
-        number(said["teacher_tokens"], "--teacher-tokens") or MOST,
+        number(said["teacher_tokens"], "--teacher-tokens") or min(text, MOST),
     )
 
 
@@ -114,8 +118,8 @@ def teacher(text: str) -> Teacher:
 
 
 def law(name: str) -> Laws:
-    """The laws of a name."""
-    return published(name)
+    """The laws of a name, or of a file that `tutelage plan fit` wrote."""
+    return laws_named(name)
 
 
 def machine(**said: Any) -> Machine | None:

@@ -62,7 +62,9 @@ Who = Annotated[
 Students = Annotated[int, typer.Option(min=1, help="Students that share the training of one teacher.")]
 Rows = Annotated[bool, typer.Option("--rows-shared", help="They share stored logits of the same tokens too.")]
 LogitsShare = Annotated[float | None, typer.Option(help="Share of the logits' cost, 0 to 1 (delta_lgt).")]
-TrainingShare = Annotated[float | None, typer.Option(help="Share of the training's cost, 0 to 1 (delta_pre).")]
+TrainingShare = Annotated[
+    float | None, typer.Option(help="Share of the training's cost, 0 to 1 (delta_pre).")
+]
 TeacherTokens = Annotated[str | None, typer.Option(help="Tokens a teacher has seen, or may see.")]
 ForwardFlops = Annotated[str | None, typer.Option(help="Forward FLOP per token of the student's real shape.")]
 Law = Annotated[str, typer.Option(help="Coefficients: a name of `plan laws`, or a file of `plan fit`.")]

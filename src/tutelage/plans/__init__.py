@@ -17,3 +17,7 @@ TABLE = Table(
 
 def __getattr__(name: str) -> Any:
     return TABLE.attribute(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return ["TABLE", *(entry.attribute for entry in TABLE.values())]

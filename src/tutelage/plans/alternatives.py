@@ -1,6 +1,7 @@
 """What else could be done with the budget: a model of free size, a switch to the text, ten percent more.
 
-Source: Busbridge et al. 2025, arXiv:2502.08606, equation 2 and appendix D; the switch is the authors' suggestion.
+Source: Busbridge et al. 2025, arXiv:2502.08606, equation 2 and appendix D; the switch is the authors'
+suggestion.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def best_size(laws: Laws, cost: Cost, budget: float, most_tokens: float = math.i
 
 @dataclass(frozen=True)
 class Marginal:
-    """What ten percent more budget gives, nats per token: with a teacher (None if none can be paid), without."""
+    """What ten percent more budget gives, nats per token: with a teacher (None if none is paid), without."""
 
     distilled: float | None
     alone: float
@@ -63,8 +64,8 @@ def ten_percent(problem: Problem, point: Optimum | None) -> Marginal:
 def switch(problem: Problem, point: Optimum) -> float | None:
     """Tokens after which this teacher no longer helps and the text alone should go on; None if never.
 
-    The authors suggest to distil first and to switch near this count. The law does not predict the loss of such
-    a run.
+    The authors suggest to distil first and to switch near this count. The law does not predict the loss of
+    such a run.
     """
     falls = [each.at for each in in_tokens(problem, point.teacher_loss) if each.falls]
     return falls[-1] if falls else None

@@ -9,6 +9,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tutelage.errors import OutOfRange
 from tutelage.plans.alternatives import Marginal, Supervised, best_size, switch, ten_percent
 from tutelage.plans.answer_text import student_text
 from tutelage.plans.cautions import Caution, cautions
@@ -18,6 +19,7 @@ from tutelage.plans.inverse import budget_alone, budget_distilled, checked_targe
 from tutelage.plans.money import Bill, Machine, Storage, bill, recomputed
 from tutelage.plans.optimum import Optimum, optimal, with_teacher
 from tutelage.plans.problem import Problem
+from tutelage.plans.serving import Served, cheapest_sizes
 from tutelage.plans.sharing import break_even
 from tutelage.plans.verdict import Verdict, decide, ratio
 
@@ -61,11 +63,12 @@ class StudentPlan:
         crossings: budgets at which the gain changes its sign.
         crossings_margin: budgets at which it passes the law's own error.
         switch: tokens after which this teacher no longer helps.
-        shared: students that must share a teacher to gain at all, and to gain more than the margin; None unless
-            this student pays for the teacher's training.
+        shared: students that must share a teacher to gain at all, and to gain more than the margin; None
+            unless this student pays for the teacher's training.
         free_size: what the budget gives if the size is free and there is no teacher.
         marginal: what ten percent more budget gives.
         target: the cheapest way to a loss, if one was asked for.
+        served: the cheapest sizes with a teacher and without, serving included, if that was asked for.
         bills: hours and price with a teacher and without, if a machine was told.
         storage: bytes of stored rows, price a month, price of computing them again.
         cautions: part of the answer.
@@ -83,6 +86,7 @@ class StudentPlan:
     free_size: Supervised | None
     marginal: Marginal | None
     target: Target | None
+    served: tuple[Served | None, Served | None] | None
     bills: tuple[Bill | None, Bill] | None
     storage: tuple[float, float | None, float | None] | None
     cautions: tuple[Caution, ...]
@@ -135,10 +139,18 @@ class StudentPlan:
             "crossings": [asdict(crossing) for crossing in self.crossings],
             "crossings_of_margin": [asdict(crossing) for crossing in self.crossings_margin],
             "stops_helping_at_tokens": self.switch,
-            "students_to_share": None if self.shared is None else dict(zip(("gain", "margin"), self.shared, strict=True)),
+            "students_to_share": None
+            if self.shared is None
+            else dict(zip(("gain", "margin"), self.shared, strict=True)),
             "free_size": None if self.free_size is None else asdict(self.free_size),
             "ten_percent_more_nats": None if self.marginal is None else asdict(self.marginal),
             "target": None if self.target is None else asdict(self.target),
+            "served": None
+            if self.served is None
+            else {
+                arm: each and asdict(each)
+                for arm, each in zip(("distilled", "alone"), self.served, strict=True)
+            },
             "bills": None
             if self.bills is None
             else {"distilled": self.bills[0] and asdict(self.bills[0]), "alone": asdict(self.bills[1])},
@@ -153,6 +165,7 @@ def plan_student(
     problem: Problem,
     *,
     target: float | None = None,
+    served: float | None = None,
     rows: bool = False,
     machine: Machine | None = None,
     storage: Storage | None = None,
@@ -163,15 +176,21 @@ def plan_student(
     Args:
         problem: student, budget, scenario and teachers.
         target: a loss in nats per token whose cheapest budgets are wanted too.
+        served: tokens that the student will serve; with a target, the cheapest size is told too.
         rows: whether students that share a teacher would share stored logits.
         machine: what computes, for hours and money.
         storage: how rows would be stored.
         more: cautions of whoever asks.
 
     Raises:
-        OutOfRange: the target is below what this size reaches.
-        TutelageError: tokens alone are given where a teacher would have to be trained.
+        OutOfRange: the target is below what this size reaches, or is missing where tokens are served.
     """
+    if served is not None and target is None:
+        raise OutOfRange(
+            f"{served:.3g} tokens to serve without a target",
+            expected="a loss in nats per token: at a given size serving never changes the answer",
+            fix="add for instance `--target-loss 2.2`",
+        )
     point = optimal(problem)
     verdict = decide(problem, point)
     with_budget = math.isfinite(problem.budget)
@@ -195,6 +214,7 @@ def plan_student(
         best_size(problem.laws, problem.cost, problem.budget, problem.most_tokens) if with_budget else None,
         ten_percent(problem, point) if with_budget else None,
         None if target is None else _target(problem, checked_target(problem, target)),
+        None if target is None or served is None else cheapest_sizes(problem, target, served),
         None if machine is None else _bills(problem, point, machine),
         None if storage is None or point is None else _stored(problem, point, storage, machine),
         (*cautions(problem, point, verdict), *more),
@@ -223,7 +243,11 @@ def point_json(point: Optimum) -> dict[str, Any]:
         "teacher_loss_nats": point.teacher_loss,
         "teacher_parameters": point.teacher_parameters,
         "teacher_tokens": point.teacher_tokens,
-        "flops": {"student": point.student_flops, "logits": point.logits_flops, "teacher": point.teacher_flops},
+        "flops": {
+            "student": point.student_flops,
+            "logits": point.logits_flops,
+            "teacher": point.teacher_flops,
+        },
         "shares": dict(zip(("student", "logits", "teacher"), point.shares, strict=True)),
     }
 

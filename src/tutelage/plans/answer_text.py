@@ -10,6 +10,7 @@ from tutelage.plans.cautions import Caution
 from tutelage.plans.crossover import Crossing
 from tutelage.plans.money import Bill
 from tutelage.plans.optimum import Optimum
+from tutelage.plans.sharing import MOST_STUDENTS
 from tutelage.plans.units import told
 from tutelage.plans.verdict import Verdict
 
@@ -40,7 +41,9 @@ def student_text(plan: StudentPlan) -> str:
 
 def verdict_lines(verdict: Verdict) -> list[str]:
     """The answer, the reason, and how sure it is."""
-    gain = f"gain {signed(verdict.gain)} nats per token" if verdict.gain is not None else "no gain to speak of"
+    gain = (
+        f"gain {signed(verdict.gain)} nats per token" if verdict.gain is not None else "no gain to speak of"
+    )
     return [
         verdict.answer,
         *textwrap.wrap(verdict.because, WIDTH, initial_indent="  ", subsequent_indent="  "),
@@ -92,8 +95,11 @@ def _facts(plan: StudentPlan) -> Iterator[tuple[str, str]]:
     if point is not None:
         yield "with a teacher", point_told(point)
         names = zip(("student", "logits", "teacher"), point.shares, strict=True)
-        yield "compute", f"{point.spent:.3g} FLOP: " + ", ".join(f"{name} {100 * s:.0f} %" for name, s in names)
-    if plan.unused:
+        yield (
+            "compute",
+            f"{point.spent:.3g} FLOP: " + ", ".join(f"{name} {100 * s:.0f} %" for name, s in names),
+        )
+    if plan.unused > 0.005 * problem.budget:
         yield "unused", f"{plan.unused:.3g} FLOP ({100 * plan.unused / problem.budget:.0f} %): no more tokens"
     yield from _flat(plan)
     if plan.has_budget:
@@ -101,7 +107,11 @@ def _facts(plan: StudentPlan) -> Iterator[tuple[str, str]]:
         clearly = crossings_told(plan.crossings_margin, "FLOP") or "nowhere in 1e18 to 1e27 FLOP"
         yield "distilling ahead", f"{ahead}; by more than the law's error {clearly}"
     if plan.switch is not None and point is not None:
-        more = "before the end: then go on with the text alone" if plan.switch < point.tokens else "after the end"
+        more = (
+            "before the end: then go on with the text alone"
+            if plan.switch < point.tokens
+            else "after the end"
+        )
         yield "stops helping", f"at {told(plan.switch)} tokens, {more}"
     yield from _around(plan)
     if plan.bills is not None:
@@ -128,21 +138,35 @@ def _flat(plan: StudentPlan) -> Iterator[tuple[str, str]]:
 
 def _around(plan: StudentPlan) -> Iterator[tuple[str, str]]:
     if plan.shared is not None:
-        some, clear = (f"{each} students" if each else "more than 4096 students" for each in plan.shared)
+        some, clear = (_students(each) for each in plan.shared)
         yield "shared teacher", f"gains from {some} on, by more than the law's error from {clear} on"
     if plan.free_size is not None:
         best = plan.free_size
         yield (
             "size free",
-            f"without a teacher {best.loss:.4f} nats: {told(best.parameters)} parameters, {told(best.tokens)} tokens",
+            f"{best.loss:.4f} nats without a teacher: {told(best.parameters)} on {told(best.tokens)} tokens",
         )
     if plan.marginal is not None:
-        distilled = "" if plan.marginal.distilled is None else f"-{plan.marginal.distilled:.4f} nats with a teacher, "
+        distilled = (
+            "" if plan.marginal.distilled is None else f"-{plan.marginal.distilled:.4f} nats with a teacher, "
+        )
         yield "10 % more budget", f"{distilled}-{plan.marginal.alone:.4f} without"
     if plan.target is not None:
         arms = ((plan.target.distilled, "with a teacher"), (plan.target.alone, "without"))
         said = [f"{flop:.3g} FLOP {arm}" if flop else f"not {arm}" for flop, arm in arms]
         yield f"to {plan.target.loss:g} nats", ", ".join(said)
+    if plan.served is not None:
+        for each, arm in zip(plan.served, ("with a teacher", "without"), strict=True):
+            size = (
+                f"{told(each.parameters)} parameters, {each.flops:.3g} FLOP, serving included"
+                if each
+                else "none"
+            )
+            yield "cheapest size", f"{arm}: {size}"
+
+
+def _students(count: int | None) -> str:
+    return f"more than {MOST_STUDENTS} students" if count is None else f"{count} student{'s' * (count != 1)}"
 
 
 def bill_told(bill: Bill) -> str:

@@ -57,8 +57,8 @@ def provenance(laws: Laws) -> list[Caution]:
         found.append(
             Caution(
                 "provenance",
-                "`reconciled` is not published: B' was taken from the paper's figures, because table 6 as printed "
-                "does not give them (uncertain: why)",
+                "`reconciled` is not published: B' was taken from the paper's figures, because table 6 as "
+                "printed does not give them (uncertain: why)",
             )
         )
     return found
@@ -83,7 +83,12 @@ def ranges(problem: Problem, point: Optimum | None) -> list[Caution]:
             ("the teacher", size, known.parameters, "parameters"),
             ("the distilled run", point.tokens, known.tokens, "tokens"),
             ("the teacher", amount, known.tokens, "tokens"),
-            ("the teacher", amount / size if size and amount else None, known.tokens_per_parameter, "tokens per parameter"),
+            (
+                "the teacher",
+                amount / size if size and amount else None,
+                known.tokens_per_parameter,
+                "tokens per parameter",
+            ),
             ("the teacher", point.teacher_loss, known.teacher_loss, "nats per token"),
             ("the distilled run", point.student_flops, known.student_flops, "FLOP for the student"),
         ]
@@ -113,8 +118,8 @@ def _teacher(problem: Problem, point: Optimum, verdict: Verdict) -> list[Caution
         found.append(
             Caution(
                 "law",
-                "the teacher is smaller than the student; students that beat such a teacher have been observed, "
-                "this law cannot express them",
+                "the teacher is smaller than the student; students that beat such a teacher have been "
+                "observed, this law cannot express them",
             )
         )
     if not problem.teachers and scenario.training == 0:
@@ -122,25 +127,29 @@ def _teacher(problem: Problem, point: Optimum, verdict: Verdict) -> list[Caution
             found.append(
                 Caution(
                     "teacher",
-                    f"the teacher is taken to have seen {told(MOST)} tokens, which none has; give the tokens of "
-                    "yours (`--teacher-tokens`), or your teachers (`--teacher`)",
+                    f"the teacher is taken to have seen {told(MOST)} tokens, which none has; give the tokens "
+                    "of yours (`--teacher-tokens`), or your teachers (`--teacher`)",
                 )
             )
         elif scenario.logits == 0:
-            found.append(Caution("teacher", "only a teacher that costs nothing at all may be chosen this freely"))
+            found.append(
+                Caution("teacher", "only a teacher that costs nothing at all may be chosen this freely")
+            )
     if point.teacher is not None and point.teacher.loss is None:
         found.append(
             Caution(
                 "teacher",
-                f"the loss of {point.teacher.told} is the law's prediction; measure it on your own held-out text",
+                f"the loss of {point.teacher.told} is the law's prediction; measure it on "
+                "your own held-out text",
             )
         )
     if scenario.training == 1 and verdict.gain is not None and verdict.gain > 0:
         found.append(
             Caution(
                 "range",
-                f"the law puts distillation ahead by {verdict.gain:.4f} nats although this student pays for the "
-                "teacher's training; the paper's general finding is the opposite, so the input is out of range",
+                f"the law puts distillation ahead by {verdict.gain:.4f} nats although this student pays for "
+                "the teacher's training; the paper finds the opposite in general: the input is out of range, or "
+                "text is short",
             )
         )
     return found
@@ -192,7 +201,8 @@ def outside(
         found.append(f"a weight of {mixing:g} for the teacher: {flat} in the paper's sweep")
     if top_k is not None:
         found.append(
-            f"rows cut to {top_k} tokens: 128 cost 0.11 nats in the paper, and less than 0.01 with a weight of 0.7"
+            f"rows cut to {top_k} tokens: 128 cost 0.11 nats in the paper, and less than 0.01 with a "
+            "weight of 0.7"
         )
     if divergence != "forward_kl":
         found.append(f"{divergence}: the runs used forward KL; reverse KL ended 0.28 nats higher (one pair)")

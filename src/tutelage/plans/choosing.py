@@ -105,8 +105,8 @@ def teacher_text(plan: TeacherPlan) -> str:
     lines = [*verdict_lines(plan.verdict), ""]
     lines += row(
         "student",
-        f"{told(problem.student)} parameters without embeddings; by itself {problem.alone:.4f} nats per token on "
-        f"{told(problem.alone_tokens)} tokens",
+        f"{told(problem.student)} parameters without embeddings; by itself {problem.alone:.4f} nats "
+        f"per token on {told(problem.alone_tokens)} tokens",
     )
     made = ""
     if wanted.teacher_parameters is not None:
@@ -118,7 +118,9 @@ def teacher_text(plan: TeacherPlan) -> str:
     lines += row("the student then", f"{wanted.loss:.4f} nats per token on {told(wanted.tokens)} tokens")
     if plan.flat.teacher_loss is not None:
         low, high = plan.flat.teacher_loss
-        lines += row("as good", f"a loss of {low:.3f} to {high:.3f} nats (within {plan.flat.tolerance:g} nats)")
+        lines += row(
+            "as good", f"a loss of {low:.3f} to {high:.3f} nats (within {plan.flat.tolerance:g} nats)"
+        )
     falls = [each.at for each in plan.helps if each.falls]
     if falls:
         lines += row("stops helping", f"at {told(falls[-1])} tokens")

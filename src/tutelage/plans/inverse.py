@@ -43,7 +43,9 @@ def budget_distilled(problem: Problem, target: float, *, quick: bool = False) ->
         sizes = np.log(problem.sizes)
         best = float(lowest(lambda n: _of_size(problem, target, n), sizes[0], sizes[1], **depth)[1][0])
     else:
-        best = float(lowest(lambda v: _at_loss(problem, target, v, quick), *loss_range(problem), **depth)[1][0])
+        best = float(
+            lowest(lambda v: _at_loss(problem, target, v, quick), *loss_range(problem), **depth)[1][0]
+        )
     return best if math.isfinite(best) else None
 
 
@@ -65,10 +67,8 @@ def checked_target(problem: Problem, target: float) -> float:
     return target
 
 
-def tokens_needed(
-    problem: Problem, target: float, teacher_loss: Numbers, *, halvings: int = 60
-) -> Numbers:
-    """Tokens of distillation until the student reaches a loss, for every teacher loss; inf where it never does."""
+def tokens_needed(problem: Problem, target: float, teacher_loss: Numbers, *, halvings: int = 60) -> Numbers:
+    """Tokens until the distilled student reaches a loss, for every teacher loss; inf where it never does."""
     most = math.log(min(problem.most_tokens, MOST))
 
     def above(log_tokens: Numbers) -> Numbers:

@@ -1,7 +1,7 @@
 """From FLOP to hours, money and disk: arithmetic on what the user says of the machine.
 
-``hours = FLOP / (peak * utilisation * devices * 3600)`` for each part of the cost; a measured throughput replaces
-the product. Nothing is guessed but the two utilisations, and the answer states them.
+``hours = FLOP / (peak * utilisation * devices * 3600)`` for each part of the cost; a measured throughput
+replaces the product. Nothing is guessed but the two utilisations, and the answer states them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Machine:
     Attributes:
         peak: FLOP per second of one device on paper.
         utilisation: share of the peak that training reaches (MFU).
-        teacher_utilisation: share that a teacher's forward pass reaches; without a backward it is usually more.
+        teacher_utilisation: share that a teacher's forward pass reaches; it is usually more.
         training: measured FLOP per second of one device in training; replaces peak times utilisation.
         prefill: the same of the teacher's forward pass.
         devices: how many work together.
@@ -137,4 +137,6 @@ def recomputed(machine: Machine, point: Optimum, forward: float | None) -> float
 
 
 def _refused(name: str, value: float, expected: str) -> OutOfRange:
-    return OutOfRange(f"{name.replace('_', ' ')} is {value:g}", expected=expected, fix="change it, or leave it out")
+    return OutOfRange(
+        f"{name.replace('_', ' ')} is {value:g}", expected=expected, fix="change it, or leave it out"
+    )

@@ -10,7 +10,7 @@ from tutelage.errors import OutOfRange
 from tutelage.plans.flops import Cost, Family
 from tutelage.plans.law import Laws
 from tutelage.plans.scenario import SCENARIOS, Scenario, Teacher
-from tutelage.plans.units import flops, parameters, told, tokens
+from tutelage.plans.units import flops, parameters, tokens, told
 
 MOST = 1e17
 """Parameters and tokens a search may try: the paper's bound."""
@@ -71,7 +71,7 @@ class Problem:
             raise OutOfRange(
                 "tokens without a budget, and a teacher that is to be trained",
                 expected="a budget: nothing else limits the teacher",
-                fix="add for instance `--budget 1e21`, or say that the teacher exists (`--scenario inference`)",
+                fix="add for instance `--budget 1e21`, or `--scenario inference` if it exists",
             )
         if self.budget < self.per_token:
             raise OutOfRange(
@@ -135,7 +135,8 @@ def tokens_there_are(unique: float | None, epochs: float, limit: float | None, l
 
     Args:
         unique: tokens of the text there is; None where it never ends.
-        epochs: how often each may be seen; about 4 are assumed harmless (shown for supervised training alone).
+        epochs: how often each may be seen; about 4 are assumed harmless (shown for
+            supervised training alone).
         limit: tokens asked for; None for none.
         laws: for the smallest number that can be meant.
 

@@ -55,7 +55,6 @@ def cheapest_sizes(problem: Problem, target: float, served: float) -> tuple[Serv
         served: tokens of prompts and answers over the model's life.
     """
 
-
     def distilled(there: Problem, loss: float) -> float | None:
         return budget_distilled(there, loss, quick=True)
 
@@ -66,7 +65,9 @@ def _cheapest(
     problem: Problem, target: float, served: float, budget: Callable[[Problem, float], float | None]
 ) -> Served | None:
     def cost(log_sizes: Numbers) -> Numbers:
-        return np.array([[_sum(problem, math.exp(n), target, served, budget) for n in row] for row in log_sizes])
+        return np.array(
+            [[_sum(problem, math.exp(n), target, served, budget) for n in row] for row in log_sizes]
+        )
 
     low, high = min(SIZES[0], problem.laws.ranges.parameters[0]), SIZES[1]
     place, value = lowest(cost, math.log(low), math.log(high), points=33, zooms=2)

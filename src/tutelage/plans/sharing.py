@@ -24,13 +24,15 @@ MOST_STUDENTS = 4096
 
 
 def gain_shared(problem: Problem, students: int, *, rows: bool = False) -> float:
-    """Gain of each of several equal students over training alone, nats per token; nan if no teacher can be paid."""
+    """Gain of each of several equal students over training alone, nats per token; nan if none is paid."""
     there = replace(problem, scenario=shared(students, rows=rows), teachers=())
     found = optimal(there, quick=True)
     return math.nan if found is None else there.alone - found.loss
 
 
-def break_even(problem: Problem, *, rows: bool = False, above: float = 0.0, most: int = MOST_STUDENTS) -> int | None:
+def break_even(
+    problem: Problem, *, rows: bool = False, above: float = 0.0, most: int = MOST_STUDENTS
+) -> int | None:
     """The smallest number of students that must share one teacher for each of them to gain.
 
     Args:
@@ -63,12 +65,13 @@ class Together:
     """Students of several sizes with one teacher that is trained for them.
 
     Attributes:
-        teacher_loss, teacher_parameters, teacher_tokens: of the teacher with the lowest mean loss of students.
+        teacher_loss, teacher_parameters, teacher_tokens: of the teacher that gives the lowest mean loss.
         tokens: each student is distilled on.
         losses: of the students, nats per token.
         alone: what each reaches without a teacher from an equal share of the total.
         teacher_flops: of training the teacher.
-        logits_flops: of running it, once if rows are stored and all see the same tokens.
+        logits_flops: of running it, once if rows are stored and all see the same
+            tokens.
     """
 
     teacher_loss: float
@@ -91,8 +94,8 @@ def together(
 ) -> Together | None:
     """The best teacher of students of several sizes, total FLOP given.
 
-    Without stored rows each student has an equal share of the total and runs the teacher on its own tokens; with
-    them all see the same tokens and the teacher runs over these once. Best means lowest mean loss.
+    Without stored rows each student has an equal share of the total and runs the teacher on its own tokens;
+    with them all see the same tokens, and the teacher runs over these once. Best means lowest mean loss.
 
     Args:
         laws: both of them.
@@ -130,7 +133,10 @@ def together(
     def best(excess: Numbers, quick: bool = True) -> tuple[Numbers, Numbers]:
         teacher_loss = (laws.supervised.E + np.exp(excess))[:, None]
         return cheapest(
-            problems[0], excess, lambda forward, training: sum(losses(teacher_loss, forward, training)), quick=quick
+            problems[0],
+            excess,
+            lambda forward, training: np.sum(losses(teacher_loss, forward, training), axis=0),
+            quick=quick,
         )
 
     place, value = lowest(lambda v: best(v.ravel())[1].reshape(v.shape), *loss_range(problems[0]))

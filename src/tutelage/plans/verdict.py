@@ -1,6 +1,6 @@
 """The answer: distil, train without a teacher, or no difference that the law can resolve.
 
-A difference counts only above a margin, which is the law's own error; the sign of a smaller one means nothing.
+A difference counts only above a margin, the law's own error; the sign of a smaller one means nothing.
 
 Source: Busbridge et al. 2025, arXiv:2502.08606, sections 4.4 and 5; the procedure is ``derived``.
 """
@@ -52,8 +52,8 @@ def ratio(problem: Problem, point: Optimum) -> float:
 def margin(problem: Problem, point: Optimum | None) -> tuple[float, str]:
     """Nats per token that the law cannot resolve, and where they come from.
 
-    A law that was fitted with resampled runs gives half the width of the gain's own 90 % band, every draw judged
-    at the planned point; others their error as a share of the unaided student's loss.
+    A law that was fitted with resampled runs gives half the width of the gain's own 90 % band, every draw
+    judged at the planned point; others their error as a share of the unaided student's loss.
     """
     laws = problem.laws
     if laws.draws and point is not None:
@@ -78,8 +78,8 @@ def decide(problem: Problem, point: Optimum | None) -> Verdict:
     if r > 1:
         return said(
             ALONE,
-            f"{WORSE}: its loss of {point.teacher_loss:.3f} nats is {100 * (r - 1):.2g} % above what the student "
-            f"reaches by itself on the same tokens",
+            f"{WORSE}: its loss of {point.teacher_loss:.3f} nats is {100 * (r - 1):.2g} % above what the "
+            f"student reaches by itself on the same tokens",
         )
     if problem.scenario.logits == 1 and problem.scenario.training == 1:
         return said(ALONE, "a teacher that is trained and run for one student alone costs more than it gives")
