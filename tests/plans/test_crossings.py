@@ -1,4 +1,4 @@
-"""Where distillation stops paying, and what a loss costs, against the paper's figures and against each other."""
+"""Where distillation stops paying, and what a loss costs, against the paper and each other."""
 
 from __future__ import annotations
 

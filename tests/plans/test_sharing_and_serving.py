@@ -38,19 +38,19 @@ def test_other_supervised_laws_have_the_same_interface():
 
 
 @pytest.mark.parametrize(
-    ("student", "budget", "above", "power"),
+    ("student", "budget", "power"),
     [
-        (3e8, 1e20, 0.0, 64),
-        (1e9, 1e20, 0.0, 32),
-        (3e9, 1e20, 0.0, 8),
-        (1e10, 1e20, 0.0, 2),
-        (1e10, 1e21, 0.0, 8),
+        (3e8, 1e20, 64),
+        (1e9, 1e20, 32),
+        (3e9, 1e20, 8),
+        (1e10, 1e20, 2),
+        (1e10, 1e21, 8),
     ],
 )
-def test_students_that_must_share_are_as_many_as_an_independent_search_says(student, budget, above, power):
+def test_students_that_must_share_are_as_many_as_an_independent_search_says(student, budget, power):
     """The reference has powers of two; the exact count lies in the half above the one before."""
     problem = Problem(LAWS, student, budget)
-    found = break_even(problem, above=above)
+    found = break_even(problem)
     assert found is not None
     assert power / 2 < found <= power
     assert gain_shared(problem, found) > 0 >= gain_shared(problem, found - 1)
@@ -92,9 +92,8 @@ def test_the_cheapest_size_to_serve_beats_its_neighbours():
     """Training and serving together; more to serve wants a smaller student, in both arms."""
     problem = Problem(LAWS, 1e9, 1e21, SCENARIOS["inference"])
     target, served = 2.4, 1e12
-    for arm, budget in zip((0, 1), (budget_distilled, budget_alone), strict=True):
-        found = cheapest_sizes(problem, target, served)[arm]
-        more = cheapest_sizes(problem, target, 20 * served)[arm]
+    arms, of_more = (cheapest_sizes(problem, target, each) for each in (served, 20 * served))
+    for found, more, budget in zip(arms, of_more, (budget_distilled, budget_alone), strict=True):
         assert found is not None
         assert more is not None
         assert more.parameters < found.parameters
