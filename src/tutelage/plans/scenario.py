@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tutelage.errors import OutOfRange, UnknownName, listed, nearest
 from tutelage.plans.flops import Cost
 from tutelage.plans.law import Laws
-from tutelage.plans.units import loss, parameters, share, tokens
+from tutelage.plans.units import loss, parameters, share, tokens, told
 
 
 @dataclass(frozen=True)
@@ -144,5 +144,5 @@ class Teacher:
     @property
     def told(self) -> str:
         """What the answer calls it."""
-        from_size = None if self.parameters is None else f"{self.parameters / 1e9:.3g}B"
+        from_size = None if self.parameters is None else told(self.parameters)
         return f"teacher {self.name or from_size or self.loss or '(unknown)'}"
