@@ -193,8 +193,8 @@ def distilled_points(runs: Sequence[Trained], laws: Sequence[SupervisedLaw]) -> 
     unaided = np.stack([law.log_loss(np.exp(size), np.exp(data)) for law in laws])
     measured = np.array([np.nan if run.teacher_loss is None else np.log(run.teacher_loss) for run in runs])
     teacher = np.tile(measured, (len(laws), 1))
-    missing = np.flatnonzero(np.isnan(measured))
-    if len(missing):
+    missing = np.flatnonzero(np.isnan(measured)).tolist()
+    if missing:
         sizes = [runs[i].teacher_parameters for i in missing]
         tokens = [runs[i].teacher_tokens for i in missing]
         for row, law in zip(teacher, laws, strict=True):

@@ -14,14 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tutelage.errors import OutOfRange
 
-Numbers = NDArray[np.float64]
+if TYPE_CHECKING:
+    Numbers = NDArray[np.float64]
+    Value = ArrayLike
+else:
+    # numpy's stubs count a float among the array-likes, and call an array what comes of numbers alone. A
+    # check at run time does neither.
+    Numbers = NDArray[np.float64] | np.float64
+    Value = ArrayLike | float
 
 
 @dataclass(frozen=True)
@@ -45,21 +52,21 @@ class SupervisedLaw:
     def __post_init__(self) -> None:
         _positive(self)
 
-    def log_loss(self, parameters: ArrayLike, tokens: ArrayLike) -> Numbers:
+    def log_loss(self, parameters: Value, tokens: Value) -> Numbers:
         """Natural log of the loss, elementwise over arrays that broadcast; infinite tokens are legal."""
         n, d = _log(parameters), _log(tokens)
         reducible = np.logaddexp(np.log(self.A) - self.alpha * n, np.log(self.B) - self.beta * d)
         return np.logaddexp(np.log(self.E), self.gamma * reducible)
 
-    def loss(self, parameters: ArrayLike, tokens: ArrayLike) -> Numbers:
+    def loss(self, parameters: Value, tokens: Value) -> Numbers:
         """Nats per token, elementwise."""
         return np.exp(self.log_loss(parameters, tokens))
 
-    def limit(self, parameters: ArrayLike) -> Numbers:
+    def limit(self, parameters: Value) -> Numbers:
         """What a size reaches with infinitely many tokens, nats per token."""
         return self.loss(parameters, np.inf)
 
-    def log_tokens(self, parameters: ArrayLike, loss: ArrayLike) -> Numbers:
+    def log_tokens(self, parameters: Value, loss: Value) -> Numbers:
         """Natural log of the tokens with which a size reaches a loss; nan where no number of tokens does."""
         with np.errstate(invalid="ignore", divide="ignore"):
             needed = np.exp(np.log(np.asarray(loss, float) - self.E) / self.gamma)
@@ -97,9 +104,7 @@ class Imitation:
         """The ratio r at which G has fallen to one half."""
         raise NotImplementedError
 
-    def log_loss(
-        self, parameters: ArrayLike, tokens: ArrayLike, log_teacher: ArrayLike, log_unaided: ArrayLike
-    ) -> Numbers:
+    def log_loss(self, parameters: Value, tokens: Value, log_teacher: Value, log_unaided: Value) -> Numbers:
         """Natural log of the distilled student's cross-entropy against text, elementwise.
 
         Args:
@@ -211,7 +216,7 @@ class Laws:
     smallest_tokens: float = 1e6
     draws: tuple[Laws, ...] = field(default=(), repr=False)
 
-    def band(self, of: Callable[[Laws], ArrayLike], level: float = 0.9) -> tuple[Numbers, Numbers] | None:
+    def band(self, of: Callable[[Laws], Value], level: float = 0.9) -> tuple[Numbers, Numbers] | None:
         """Low and high percentile over the draws of anything that is computed from laws; None without draws.
 
         Args:
@@ -225,7 +230,7 @@ class Laws:
         low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return low, high
 
-    def student_loss(self, parameters: ArrayLike, tokens: ArrayLike, teacher_loss: ArrayLike) -> Numbers:
+    def student_loss(self, parameters: Value, tokens: Value, teacher_loss: Value) -> Numbers:
         """Cross-entropy of a distilled student in nats per token, elementwise; never below the teacher's.
 
         Args:
@@ -247,7 +252,7 @@ class Laws:
         return np.exp(self.distillation.log_loss(parameters, tokens, teacher, unaided))
 
 
-def _log(values: ArrayLike) -> Numbers:
+def _log(values: Value) -> Numbers:
     return np.log(np.asarray(values, dtype=float))
 
 
