@@ -108,11 +108,8 @@ def facts(plan: StudentPlan) -> Iterator[tuple[str, str]]:
         clearly = crossings_told(plan.crossings_margin, "FLOP") or "nowhere in 1e18 to 1e27 FLOP"
         yield "distilling ahead", f"{ahead}; by more than the law's error {clearly}"
     if plan.switch is not None and point is not None:
-        more = (
-            "before the end: then go on with the text alone"
-            if plan.switch < point.tokens
-            else "after the end"
-        )
+        early = plan.switch < point.tokens
+        more = "before the end: go on with the text alone" if early else "past the end of this run"
         yield "stops helping", f"at {told(plan.switch)} tokens, {more}"
     yield from _around(plan)
     if plan.bills is not None:

@@ -135,6 +135,7 @@ def fit_law(
     best = np.argsort(values, kind="stable")[: effort.finalists]
     found = found[best]
     for delta in effort.deltas:
+        found, _ = polished(form, found, points, measured, limits, delta)
         found = np.stack([_descended(form, one, points, measured, limits, delta) for one in found])
         values = objectives(form, found, points, measured, weights, delta)
         best = np.argsort(values, kind="stable")[: effort.finalists]
@@ -244,7 +245,7 @@ def _descended(
         jac=True,
         method="L-BFGS-B",
         bounds=limits,
-        options={"maxiter": 500, "maxfun": 800, "maxcor": 20, "ftol": 1e-12, "gtol": 1e-8},
+        options={"maxiter": 500, "maxfun": 800, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-7},
     )
     return np.clip(found.x, limits[:, 0], limits[:, 1])
 

@@ -45,10 +45,10 @@ class Scenario:
 
 
 SCENARIOS = {
-    "free": Scenario(0, 0),
-    "inference": Scenario(1, 0),
-    "pretraining": Scenario(0, 1),
-    "both": Scenario(1, 1),
+    "free": Scenario(0.0, 0.0),
+    "inference": Scenario(1.0, 0.0),
+    "pretraining": Scenario(0.0, 1.0),
+    "both": Scenario(1.0, 1.0),
 }
 """The four of the paper: best case, teacher inference, teacher pretraining, pretraining and inference."""
 
@@ -94,7 +94,7 @@ def shared(students: int, *, rows: bool = False) -> Scenario:
             expected="a whole number of at least 1",
             fix="count the students that will be distilled from this teacher",
         )
-    return Scenario(1 / students if rows else 1, 1 / students)
+    return Scenario(1 / students if rows else 1.0, 1 / students)
 
 
 @dataclass(frozen=True)

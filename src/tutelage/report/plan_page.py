@@ -56,7 +56,7 @@ def plan_page(plan: StudentPlan) -> str:
         headline=f"{verdict.answer[:1].upper()}{verdict.answer[1:]}.",
         remarks=(
             f"{verdict.because[:1].upper()}{verdict.because[1:]}.",
-            f"Gain {signed(verdict.gain)} nats per token, margin {verdict.margin:.4f} ({verdict.margin_from}).",
+            f"Gain {signed(verdict.gain)} nats, margin {verdict.margin:.4f} nats ({verdict.margin_from}).",
         ),
         numbers=list(facts(plan)),
         teachers=_teachers(plan),
