@@ -88,8 +88,8 @@ def test_compute_optimal_points_of_nanochat_are_refused_and_say_why() -> None:
 def test_the_slopes_of_nanochat_are_those_of_a_law_where_parameters_are_counted_as_the_law_does() -> None:
     """What twelve optima can tell: N and D both grow about as the square root of compute (Kaplan's count).
 
-    The published law says 0.514 and 0.486 of another model on other text; the slopes agree within 0.03, and the
-    other two ways of counting disagree with it by more than their own errors.
+    The published law says 0.514 and 0.486 of another model on other text; the slopes agree within 0.03, and
+    the other two ways of counting disagree with it by more than their own errors.
     """
     found = optimum_slopes(OPTIMA)
     a, b = exponents(

@@ -53,7 +53,7 @@ def test_other_names_of_columns_are_understood(tmp_path: Path) -> None:
 
 
 def test_one_teacher_is_one_teacher_however_often_it_was_measured(tmp_path: Path) -> None:
-    """Bootstrap strata and hold-outs go by teacher; its size and tokens tell it, not the digits of its loss."""
+    """Strata and hold-outs go by teacher; its size and tokens tell it, not the digits of its loss."""
     rows = ("1e6,2e7,2.9,2.5,1e8,1e9", "1e6,4e7,2.8,2.5001,1e8,1e9", "1e6,4e7,2.8,2.4,2e8,1e9")
     runs = read_table(table(tmp_path, *rows, heading="N,D,L,L_T,N_T,D_T"))[0]
     assert runs[0].teacher == runs[1].teacher != runs[2].teacher

@@ -245,7 +245,7 @@ def _descended(
         jac=True,
         method="L-BFGS-B",
         bounds=limits,
-        options={"maxiter": 500, "maxfun": 800, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-7},
+        options={"maxiter": 200, "maxfun": 300, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-7},
     )
     return np.clip(found.x, limits[:, 0], limits[:, 1])
 
