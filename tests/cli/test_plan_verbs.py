@@ -63,7 +63,7 @@ def test_money_storage_targets_and_little_text_are_part_of_the_answer(capsys):
     words += " --devices 8 --price-per-hour 2.5 --stored-entries 64 --price-per-terabyte 20"
     words += " --unique-tokens 5B --epochs 2 --top-k 64"
     told = said(capsys, "student", "500M", "--budget", "1e20", *words.split())
-    parts = ("bill", "stored rows", "nats          ", "cheapest size", "unused", "heuristic", "4 epochs")
+    parts = ("bill", "stored rows", "to 2.7 nats", "cheapest size", "unused", "heuristic", "4 epochs")
     for part in parts:
         assert part in told, part
     plain = said(capsys, "student", "500M", "--budget", "1e20", "--scenario", "free")
