@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP_USER := $(VENV)/.installed-user
 STAMP_DEV := $(VENV)/.installed-dev
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-# Every function's shapes are checked at run time wherever tests call it, which triples the time of the laws;
+# Every function's shapes are checked at run time wherever tests call it, which triples the time of laws and plans;
 # `long` runs them checked.
 UNSHAPED := --jaxtyping-packages=
 # Where the recipes in recipes/real look for their teacher.
@@ -37,12 +37,12 @@ test: $(STAMP_DEV)    ## lint, types, tests, every example in the docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
-	$(PYTEST) -m "not long" $(UNSHAPED) tests/laws
-	$(PYTEST) -m "not long" --ignore tests/laws
+	$(PYTEST) -m "not long" $(UNSHAPED) tests/laws tests/plans
+	$(PYTEST) -m "not long" --ignore tests/laws --ignore tests/plans
 
 long: $(STAMP_DEV)    ## the tests that take minutes and have shorter relatives in `test`
 	$(PYTEST) -m long
-	$(PYTEST) -m "not long" tests/laws
+	$(PYTEST) -m "not long" tests/laws tests/plans
 
 fast: $(STAMP_DEV)    ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 -m "not slow and not long"
