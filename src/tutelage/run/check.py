@@ -87,7 +87,7 @@ def check(recipe: Recipe) -> CheckResult:
     Raises:
         TutelageError: something cannot be used: the vocabularies differ, a file is missing, ...
     """
-    single = _judged(recipe)
+    single = judged(recipe)
     try_objective(single)
     accelerator = make_accelerator(recipe)
     shelf = Shelf(accelerator)
@@ -150,7 +150,8 @@ def unigram_nats(examples: Any, batches: list[Batch], width: int) -> float:
     return -float(log_probs[gold].mean())
 
 
-def _judged(recipe: Recipe) -> Recipe:
+def judged(recipe: Recipe) -> Recipe:
+    """The run that stands for a study: its first arm with a teacher, else its first."""
     arms = [arm for _, _, arm in recipe.runs()]
     return next((arm for arm in arms if arm.needs_teacher), arms[0])
 
@@ -229,10 +230,11 @@ def _memory(
     moments = 8 * sum(p.numel() for p in learner.parameters() if p.requires_grad)
     if cuda:
         return torch.cuda.max_memory_allocated() + moments, torch.cuda.get_device_properties(0).total_memory
-    return _peak_resident_bytes() + moments, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return peak_resident_bytes() + moments, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _peak_resident_bytes() -> int:
+def peak_resident_bytes() -> int:
+    """Most memory that this process had, as far back as it is known."""
     # Linux's getrusage hands the maximum of the starting process down; its own high-water mark does not.
     if CLEAR_REFS.exists():
         lines = CLEAR_REFS.with_name("status").read_text(encoding="utf-8", errors="replace").splitlines()
