@@ -1,14 +1,15 @@
 """How sure a fit is: whole runs drawn again, both laws fitted to each draw, percentiles of what they predict.
 
 One draw serves both laws, so that what the student would reach by itself varies with it. Every refit goes on
-from the optimum and from three other candidates, and takes Gauss-Newton steps: refits that start at the optimum
-alone and do not move along the flat directions are why published intervals can be too narrow to believe.
+from the optimum and from three other candidates, and takes Gauss-Newton steps: refits that start at the
+optimum alone and do not move along the flat directions are why published intervals can be too narrow.
 
 Source: Busbridge et al. 2025, arXiv:2502.08606, appendix F.3; Besiroglu et al. 2024, arXiv:2404.10102.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,12 +40,15 @@ def resampled(strata: Sequence[str], draws: int, rng: np.random.Generator) -> Re
     """Runs drawn with replacement, as many as there are, within each stratum.
 
     Args:
-        strata: of each run; a teacher or a budget, so that none of them vanishes from a draw.
+        strata: of each run; a teacher or a budget, so that none of them vanishes from a draw. Those of one run
+            are put together.
         draws: how many.
     """
     counts = np.zeros((draws, len(strata)), np.int64)
-    named = np.asarray(strata)
-    for stratum in dict.fromkeys(strata):
+    # A stratum of one run would be drawn every time and count as known without error.
+    alone = [stratum for stratum, runs in Counter(strata).items() if runs == 1]
+    named = np.array([-1 if one in alone else list(Counter(strata)).index(one) for one in strata])
+    for stratum in np.unique(named):
         members = np.flatnonzero(named == stratum)
         counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), draws)
     return Resamples(counts)
@@ -92,7 +96,7 @@ def refitted(
 
 
 def _starts(fit: Fit, rng: np.random.Generator) -> Numbers:
-    """The best candidate, others that differ from it, and points a standard error away if these are too few."""
+    """The best candidate, others that differ from it, and if these are too few points an error away."""
     best = fit.candidates[0]
     others = [one for one in fit.candidates[1:] if np.abs(one - best).max() > 1e-3]
     chosen = [best, *others[: STARTS - 1]]

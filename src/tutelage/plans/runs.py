@@ -1,8 +1,8 @@
 """Runs to fit a law to: what each was given and what it reached, read from a table (CSV).
 
-One line a run. Columns, with other names that are understood: `N` parameters without embeddings, `D` training
-tokens, `L` held-out loss in nats per token; for a distilled run also `L_T`, the teacher's own held-out loss on
-the same text, or else `N_T` and `D_T`, from which the supervised law predicts it. Optional: `name`, `seed`,
+One line a run. Columns, of which other names are understood: `N` parameters without embeddings, `D`
+training tokens, `L` held-out loss in nats per token; for a distilled run also `L_T`, the teacher's own
+held-out loss on the same text, or else `N_T` and `D_T`, from which the supervised law predicts it. Optional: `name`, `seed`,
 `teacher`, `profile` (runs of one budget), `tokenizer`, `temperature`, `lambda`. Other columns are not read.
 """
 
