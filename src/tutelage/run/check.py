@@ -177,11 +177,19 @@ def _ahead(found: HeldOut) -> Interval:
     return over_rows(found.sums["teacher_nats"] - found.sums["student_nats"], found.tokens)
 
 
+def led_by_others(recipe: Recipe) -> bool:
+    """Whether the teacher is made of the student, and other terms than those against it lead.
+
+    One that is the student's own average or past is not ahead of it yet.
+    """
+    others = any(term.against != "teacher" for term in recipe.objective)
+    return others and recipe.teacher is not None and moving.of_student(described(recipe.teacher))
+
+
 def _verdict(recipe: Recipe, found: HeldOut, numbers: dict[str, Any]) -> tuple[str, str]:
     student = found.mean("student_nats")
     others = [str(term) for term in recipe.objective if term.against != "teacher"]
-    # One that is the student's own average or past is not ahead of it yet; it is led by the other terms.
-    led = bool(others) and recipe.teacher is not None and moving.of_student(described(recipe.teacher))
+    led = led_by_others(recipe)
     if "teacher_nats" in found.sums:
         ahead = _ahead(found)
         if not ahead.high < 0 and not led:
@@ -229,8 +237,15 @@ def _memory(
     learner.zero_grad()
     moments = 8 * sum(p.numel() for p in learner.parameters() if p.requires_grad)
     if cuda:
-        return torch.cuda.max_memory_allocated() + moments, torch.cuda.get_device_properties(0).total_memory
-    return peak_resident_bytes() + moments, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return torch.cuda.max_memory_allocated() + moments, machine_bytes("cuda")
+    return peak_resident_bytes() + moments, machine_bytes("cpu")
+
+
+def machine_bytes(device: str) -> int:
+    """Memory of the machine, or of its first GPU."""
+    if device == "cuda":
+        return torch.cuda.get_device_properties(0).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def peak_resident_bytes() -> int:

@@ -25,7 +25,7 @@ from tutelage.interfaces import Running
 from tutelage.objective import Term
 from tutelage.recipes import Recipe, SamplesWord, read
 from tutelage.recipes.recipe import PER_TOKEN
-from tutelage.run.check import judged, peak_resident_bytes, unigram_nats
+from tutelage.run.check import judged, led_by_others, machine_bytes, peak_resident_bytes, unigram_nats
 from tutelage.run.loop import Words, train
 from tutelage.run.opened import Shelf, open_words, try_objective
 from tutelage.run.single import Job, Probe, leave, opened_job
@@ -59,7 +59,7 @@ def tried(recipe: Recipe, out: Path, patience: float, pilot: int) -> dict[str, A
     shelf = Shelf(accelerator, out)
     every = jobs_of(recipe)
     jobs = [job for job in every if job.seed == every[0].seed]
-    for job in jobs:
+    for job in every:
         open_words(job.recipe, shelf)
     opened = time.perf_counter()
     measure_untouched(recipe, jobs, shelf, accelerator)
@@ -71,6 +71,7 @@ def tried(recipe: Recipe, out: Path, patience: float, pilot: int) -> dict[str, A
     found: dict[str, Any] = {
         "device": accelerator.device.type,
         "peak_bytes": _peak(accelerator),
+        "machine_bytes": machine_bytes(accelerator.device.type),
         "opening_seconds": opened - began,
         "untouched_seconds": touched - opened,
         "concluding_seconds": ended - tried_all,
@@ -149,7 +150,7 @@ def _nats(recipe: Recipe, shelf: Shelf, accelerator: Accelerator, pilot: int) ->
     student = shelf.student(single, single.seed)
     probe = Probe(Job("check", single.seed, single, Path(single.out)), shelf, Running(student), accelerator)
     samples = shelf.samples(single.samples, student)
-    told: dict[str, Any] = {"held_out": bool(probe.batches), "parameters": student.parameters}
+    told: dict[str, Any] = {"held_out": bool(probe.batches), "led": led_by_others(single)}
     if not probe.batches:
         rows = single.training.per_device_train_batch_size
         probe.batches = [batch.to(accelerator.device) for batch in samples.in_order(rows, 100)]
