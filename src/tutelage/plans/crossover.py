@@ -1,4 +1,4 @@
-"""Where distillation and training on the text change places: none, one or two points, by scan and then bisection.
+"""Where distillation and training on the text change places: at no, one or two points; first a scan.
 
 Losses that cross are nearly equal there, so a crossing is badly determined (``derived``: two sets of
 coefficients put it a factor of five apart); where the gain falls below the margin says more.

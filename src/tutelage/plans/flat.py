@@ -1,7 +1,7 @@
 """How wide the best is: which teachers are as good as the optimum to within a few thousandths of a nat.
 
-An optimum is often flat over a factor of two or three in size, and then a checkpoint that exists is as good as
-one that would have to be trained.
+An optimum is often flat over a factor of two or three in size, and then a checkpoint that exists is as good
+as one that would have to be trained.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import numpy as np
 
 from tutelage.errors import OutOfRange
 from tutelage.plans.law import Numbers
-from tutelage.plans.optimum import cheapest, loss_range
+from tutelage.plans.optimum import QUICK, cheapest, loss_range
 from tutelage.plans.problem import MOST, Problem
 from tutelage.plans.scenario import Teacher
 from tutelage.plans.search import crossing, lowest
@@ -30,16 +30,22 @@ def budget_alone(problem: Problem, target: float) -> float | None:
     return problem.per_token * max(1.0, math.exp(log_tokens))
 
 
-def budget_distilled(problem: Problem, target: float) -> float | None:
-    """FLOP with which it does so with a teacher, the problem's own or the best; None if nothing is enough."""
+def budget_distilled(problem: Problem, target: float, *, quick: bool = False) -> float | None:
+    """FLOP with which it does so with a teacher, the problem's own or the best; None if nothing is enough.
+
+    ``quick`` looks less finely and is exact to about one part in a million.
+    """
+    depth = QUICK if quick else {}
     if problem.teachers:
         costs = [_with_teacher(problem, target, teacher) for teacher in problem.teachers]
         best = min(costs)
     elif problem.scenario.training == 0 and problem.scenario.logits > 0:
         sizes = np.log(problem.sizes)
-        best = float(lowest(lambda n: _of_size(problem, target, n), sizes[0], sizes[1])[1][0])
+        best = float(lowest(lambda n: _of_size(problem, target, n), sizes[0], sizes[1], **depth)[1][0])
     else:
-        best = float(lowest(lambda v: _at_loss(problem, target, v), *loss_range(problem))[1][0])
+        best = float(
+            lowest(lambda v: _at_loss(problem, target, v, quick), *loss_range(problem), **depth)[1][0]
+        )
     return best if math.isfinite(best) else None
 
 
@@ -61,24 +67,25 @@ def checked_target(problem: Problem, target: float) -> float:
     return target
 
 
-def tokens_needed(problem: Problem, target: float, teacher_loss: Numbers) -> Numbers:
-    """Tokens of distillation until the student reaches a loss, for every teacher loss; inf where it never does."""
+def tokens_needed(problem: Problem, target: float, teacher_loss: Numbers, *, halvings: int = 60) -> Numbers:
+    """Tokens until the distilled student reaches a loss, for every teacher loss; inf where it never does."""
     most = math.log(min(problem.most_tokens, MOST))
 
     def above(log_tokens: Numbers) -> Numbers:
         return problem.laws.student_loss(problem.student, np.exp(log_tokens), teacher_loss) - target
 
-    found = crossing(above, np.zeros_like(teacher_loss), np.full_like(teacher_loss, most))
+    found = crossing(above, np.zeros_like(teacher_loss), np.full_like(teacher_loss, most), halvings=halvings)
     reached = above(np.full_like(teacher_loss, most)) <= 0
     return np.where(reached, np.exp(found), np.inf)
 
 
-def _at_loss(problem: Problem, target: float, excess: Numbers) -> Numbers:
-    tokens = tokens_needed(problem, target, problem.laws.supervised.E + np.exp(excess))
+def _at_loss(problem: Problem, target: float, excess: Numbers, quick: bool) -> Numbers:
+    teacher_loss = problem.laws.supervised.E + np.exp(excess)
+    tokens = tokens_needed(problem, target, teacher_loss, halvings=32 if quick else 60)
     if problem.scenario.training == 0:
         return problem.per_token * tokens
     flat = tokens.ravel()
-    _, value = cheapest(problem, excess.ravel(), _cost(problem, flat[:, None]), quick=False)
+    _, value = cheapest(problem, excess.ravel(), _cost(problem, flat[:, None]), quick=quick)
     return value.reshape(excess.shape)
 
 

@@ -1,8 +1,8 @@
 """The best a student reaches with a teacher, and what it costs: the search behind every plan.
 
-A teacher that may be chosen freely is described by its loss L_T and by how its error is shared between size and
-tokens; both are searched in logs (``derived``: a joint search in size and tokens misses the flat valley where
-the teacher costs little).
+A teacher that may be chosen freely is described by its loss L_T and by how its error is shared between size
+and tokens; both are searched in logs (``derived``: a joint search in size and tokens misses the flat valley
+where the teacher costs little).
 
 Source: Busbridge et al. 2025, arXiv:2502.08606, equations 10, 27 and 28.
 """
@@ -255,5 +255,13 @@ def _paid(
         return None
     loss = float(problem.laws.student_loss(problem.student, tokens, teacher_loss))
     return Optimum(
-        loss, teacher_loss, tokens, size, amount, teacher, problem.per_token * tokens, logits * tokens, training
+        loss,
+        teacher_loss,
+        tokens,
+        size,
+        amount,
+        teacher,
+        problem.per_token * tokens,
+        logits * tokens,
+        training,
     )

@@ -10,7 +10,7 @@ from tutelage.errors import OutOfRange
 from tutelage.plans.flops import Cost, Family
 from tutelage.plans.law import Laws
 from tutelage.plans.scenario import SCENARIOS, Scenario, Teacher
-from tutelage.plans.units import flops, parameters, told, tokens
+from tutelage.plans.units import flops, parameters, tokens, told
 
 MOST = 1e17
 """Parameters and tokens a search may try: the paper's bound."""
@@ -23,7 +23,8 @@ class Problem:
     Attributes:
         laws: both of them.
         student: its parameters without embeddings.
-        budget: FLOP that this student may cost, its share of the teacher included.
+        budget: FLOP that this student may cost, its share of the teacher included; inf where tokens alone are
+            given, or where a budget is looked for.
         scenario: which share of the teacher it pays.
         teachers: those that exist; empty where any teacher may be trained (or had).
         cost: forward FLOP of a size.
@@ -32,7 +33,7 @@ class Problem:
         teacher_tokens: a teacher may have seen; in the inference scenario it has seen exactly these.
 
     Raises:
-        OutOfRange: a number in the wrong unit, or a budget that does not pay one token.
+        OutOfRange: a number in the wrong unit, a budget that does not pay one token, or nothing that limits.
     """
 
     laws: Laws
@@ -47,7 +48,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         parameters(self.student, "the student", self.laws)
-        flops(self.budget, "the budget")
+        if self.budget != math.inf:
+            flops(self.budget, "the budget")
         if self.laws.distillation is None:
             raise OutOfRange(
                 f"the laws '{self.laws.name}' say nothing about distillation",
@@ -59,6 +61,18 @@ class Problem:
         if math.isfinite(self.most_tokens):
             tokens(self.most_tokens, "the number of tokens there are", self.laws)
         tokens(self.teacher_tokens, "the tokens of the teacher", self.laws)
+        if self.budget == math.inf and self.most_tokens == math.inf:
+            raise OutOfRange(
+                "neither a budget nor a number of tokens",
+                expected="the FLOP that the student may cost, or the tokens it may see",
+                fix="add for instance `--budget 1e21`",
+            )
+        if self.budget == math.inf and self.scenario.training > 0 and not self.teachers:
+            raise OutOfRange(
+                "tokens without a budget, and a teacher that is to be trained",
+                expected="a budget: nothing else limits the teacher",
+                fix="add for instance `--budget 1e21`, or `--scenario inference` if it exists",
+            )
         if self.budget < self.per_token:
             raise OutOfRange(
                 f"the budget is {self.budget:.3g} FLOP: too small for one token of this student",
@@ -121,7 +135,8 @@ def tokens_there_are(unique: float | None, epochs: float, limit: float | None, l
 
     Args:
         unique: tokens of the text there is; None where it never ends.
-        epochs: how often each may be seen; about 4 are assumed harmless (shown for supervised training alone).
+        epochs: how often each may be seen; about 4 are assumed harmless (shown for
+            supervised training alone).
         limit: tokens asked for; None for none.
         laws: for the smallest number that can be meant.
 

@@ -40,7 +40,8 @@ class Scenario:
         for name, scenario in SCENARIOS.items():
             if scenario == self:
                 return EXPLAINED[name]
-        return f"the student pays {self.logits:.3g} of the teacher's logits and {self.training:.3g} of its training"
+        logits, training = f"{self.logits:.3g}", f"{self.training:.3g}"
+        return f"the student pays {logits} of the teacher's logits and {training} of its training"
 
 
 SCENARIOS = {
@@ -70,7 +71,9 @@ def scenario(name: str) -> Scenario:
         raise UnknownName(
             f"unknown scenario '{name}'",
             expected=listed(SCENARIOS),
-            fix=f"write '{close}' (the nearest name)" if close else "`tutelage plan student --help` explains them",
+            fix=f"write '{close}' (the nearest name)"
+            if close
+            else "`tutelage plan student --help` explains them",
         )
     return SCENARIOS[name]
 

@@ -1,12 +1,13 @@
 """The lowest point of a function of one number: a grid first, then ever finer grids around its best point.
 
-Curves of a plan can have two valleys, so no bracket is trusted before a grid has been looked at. Everything is
-done for many rows at once; a plan needs tens of thousands of losses and must answer while somebody waits.
+Curves of a plan can have two valleys, so no bracket is trusted before a grid has been looked at. Everything
+is done for many rows at once; a plan needs tens of thousands of losses and must answer while somebody waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -53,7 +54,9 @@ def lowest(
     return place, value
 
 
-def crossing(function: Callable[[Numbers], Numbers], low: Numbers, high: Numbers, *, halvings: int = 60) -> Numbers:
+def crossing(
+    function: Callable[[Numbers], Numbers], low: Numbers, high: Numbers, *, halvings: int = 60
+) -> Numbers:
     """Where a falling function goes below zero, in every row, by bisection; ``high`` where it never does."""
     low, high = np.array(low, dtype=float), np.array(high, dtype=float)
     for _ in range(halvings):
@@ -63,7 +66,9 @@ def crossing(function: Callable[[Numbers], Numbers], low: Numbers, high: Numbers
     return high
 
 
-def sign_changes(function: Callable[[float], float], grid: ArrayLike, *, steps: int = 30) -> list[tuple[float, bool]]:
+def sign_changes(
+    function: Callable[[float], float], grid: ArrayLike, *, steps: int = 30
+) -> list[tuple[float, bool]]:
     """Every place where a function crosses zero between neighbours of a grid, and whether it falls there.
 
     A curve may cross none, once or twice, so it is scanned before it is bisected; nan never crosses.
@@ -71,9 +76,7 @@ def sign_changes(function: Callable[[float], float], grid: ArrayLike, *, steps: 
     places = [float(x) for x in np.asarray(grid, dtype=float)]
     values = [function(x) for x in places]
     found = []
-    for (left, right), (first, last) in zip(
-        zip(places, places[1:], strict=False), zip(values, values[1:], strict=False), strict=True
-    ):
+    for (left, right), (first, last) in zip(pairwise(places), pairwise(values), strict=True):
         if np.isnan(first) or np.isnan(last) or (first > 0) == (last > 0):
             continue
         low, high = left, right

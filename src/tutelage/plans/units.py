@@ -85,12 +85,14 @@ def loss(value: float, what: str, laws: Laws) -> float:
     if value <= laws.supervised.E:
         raise OutOfRange(
             f"{what} is {value:g} nats per token, below the irreducible loss of this law: another tokenizer?",
-            expected=f"more than E = {laws.supervised.E:g} nats per token of the law's own tokenizer and text",
+            expected=f"more than E = {laws.supervised.E:g} nats per token of the law's tokenizer and text",
             fix="measure it on your own held-out text in nats per token, and use a law fitted to that text",
         )
     highest = math.log(laws.vocabulary) if laws.vocabulary else HIGHEST_LOSS
     if value > highest:
-        guess = f"guessing gives {highest:.2f}" if laws.vocabulary and value <= HIGHEST_LOSS else "a perplexity?"
+        guess = (
+            f"guessing gives {highest:.2f}" if laws.vocabulary and value <= HIGHEST_LOSS else "a perplexity?"
+        )
         raise OutOfRange(
             f"{what} is {value:g} nats per token: {guess}",
             expected=f"at most {highest:.2f} nats per token",
