@@ -32,7 +32,7 @@ def best_size(laws: Laws, cost: Cost, budget: float, most_tokens: float = math.i
     """The compute-optimal supervised model of a budget in FLOP, its size free."""
 
     def tokens(log_size: Numbers) -> Numbers:
-        forward = np.asarray(cost.flops(np.exp(log_size)))  # pyright: ignore[reportArgumentType]
+        forward = cost.flops(np.exp(log_size))
         return np.minimum(budget / (3 * forward), most_tokens)
 
     def loss(log_size: Numbers) -> Numbers:

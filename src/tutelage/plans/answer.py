@@ -40,6 +40,11 @@ class Choice:
     verdict: Verdict
     stops_helping: float | None
 
+    @property
+    def name(self) -> str:
+        """What the answer calls the teacher."""
+        return self.point.teacher.told.removeprefix("teacher ") if self.point.teacher else ""
+
 
 @dataclass(frozen=True)
 class Target:

@@ -24,14 +24,14 @@ COLUMN = 18
 def student_text(plan: StudentPlan) -> str:
     """What `tutelage plan student` prints."""
     lines = [*verdict_lines(plan.verdict), ""]
-    for name, value in _facts(plan):
+    for name, value in facts(plan):
         lines += row(name, value)
     if plan.choices:
         lines += ["", "  your teachers, best first"]
         for choice in plan.choices:
             stops = f"; stops helping at {told(choice.stops_helping)} tokens" if choice.stops_helping else ""
             lines += row(
-                f"  {(choice.point.teacher.told if choice.point.teacher else '').removeprefix('teacher ')}",
+                f"  {choice.name}",
                 f"{choice.point.loss:.4f} nats on {told(choice.point.tokens)} tokens, "
                 f"gain {signed(choice.verdict.gain)}: {choice.verdict.answer}"
                 + (f" ({choice.verdict.because})" if choice.ratio > 1 else stops),
@@ -86,7 +86,8 @@ def crossings_told(crossings: tuple[Crossing, ...], unit: str) -> str:
     return ", ".join(said)
 
 
-def _facts(plan: StudentPlan) -> Iterator[tuple[str, str]]:
+def facts(plan: StudentPlan) -> Iterator[tuple[str, str]]:
+    """Name and value of everything that a plan says in numbers."""
     problem, point = plan.problem, plan.point
     budget = f"budget {problem.budget:.3g} FLOP" if plan.has_budget else "as many FLOP as it takes"
     yield "student", f"{told(problem.student)} parameters without embeddings, {budget}"
@@ -107,11 +108,8 @@ def _facts(plan: StudentPlan) -> Iterator[tuple[str, str]]:
         clearly = crossings_told(plan.crossings_margin, "FLOP") or "nowhere in 1e18 to 1e27 FLOP"
         yield "distilling ahead", f"{ahead}; by more than the law's error {clearly}"
     if plan.switch is not None and point is not None:
-        more = (
-            "before the end: then go on with the text alone"
-            if plan.switch < point.tokens
-            else "after the end"
-        )
+        early = plan.switch < point.tokens
+        more = "before the end: go on with the text alone" if early else "past the end of this run"
         yield "stops helping", f"at {told(plan.switch)} tokens, {more}"
     yield from _around(plan)
     if plan.bills is not None:

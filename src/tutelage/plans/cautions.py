@@ -148,8 +148,8 @@ def _teacher(problem: Problem, point: Optimum, verdict: Verdict) -> list[Caution
             Caution(
                 "range",
                 f"the law puts distillation ahead by {verdict.gain:.4f} nats although this student pays for "
-                "the teacher's training; the paper finds the opposite in general: the input is out of range, or "
-                "text is short",
+                "the teacher's training; the paper finds the opposite in general: the input is out of range, "
+                "or text is short",
             )
         )
     return found

@@ -125,10 +125,9 @@ def teacher_text(plan: TeacherPlan) -> str:
     if falls:
         lines += row("stops helping", f"at {told(falls[-1])} tokens")
     for choice in plan.choices:
-        name = choice.point.teacher.told.removeprefix("teacher ") if choice.point.teacher else ""
         stops = f"; stops helping at {told(choice.stops_helping)} tokens" if choice.stops_helping else ""
         lines += row(
-            name,
+            choice.name,
             f"{choice.point.loss:.4f} nats on {told(choice.point.tokens)} tokens, gain "
             f"{signed(choice.verdict.gain)}, r {choice.ratio:.3f}: {choice.verdict.answer}"
             + (f" ({choice.verdict.because})" if choice.ratio > 1 else stops),

@@ -9,13 +9,13 @@ Source: Busbridge et al. 2025, arXiv:2502.08606, appendix D.5.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from tutelage.errors import OutOfRange
 from tutelage.plans.law import Numbers
-from tutelage.plans.optimum import QUICK, cheapest, loss_range
+from tutelage.plans.optimum import QUICK, Objective, cheapest, loss_range
 from tutelage.plans.problem import MOST, Problem
 from tutelage.plans.scenario import Teacher
 from tutelage.plans.search import crossing, lowest
@@ -92,7 +92,7 @@ def _at_loss(problem: Problem, target: float, excess: Numbers, quick: bool) -> N
 def _of_size(problem: Problem, target: float, log_size: Numbers) -> Numbers:
     size = np.exp(log_size)
     loss = problem.laws.supervised.loss(size, problem.teacher_tokens)
-    forward = np.asarray(problem.cost.flops(size))  # pyright: ignore[reportArgumentType]
+    forward = problem.cost.flops(size)
     return _cost(problem, tokens_needed(problem, target, loss))(forward, np.zeros_like(forward))
 
 
@@ -104,11 +104,11 @@ def _with_teacher(problem: Problem, target: float, teacher: Teacher) -> float:
     return float(_cost(problem, tokens)(np.array([forward]), np.array([training]))[0])
 
 
-def _cost(problem: Problem, tokens: Numbers) -> Callable[[Numbers, Numbers], Numbers]:
+def _cost(problem: Problem, tokens: Numbers) -> Objective:
     """FLOP of a student with so many tokens, from its teacher's forward FLOP and training FLOP."""
+    return partial(_sum, problem, tokens)
 
-    def objective(forward: Numbers, training: Numbers) -> Numbers:
-        running = problem.per_token + problem.scenario.logits * forward
-        return tokens * running + problem.scenario.training * training
 
-    return objective
+def _sum(problem: Problem, tokens: Numbers, forward: Numbers, training: Numbers) -> Numbers:
+    running = problem.per_token + problem.scenario.logits * forward
+    return tokens * running + problem.scenario.training * training

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from tutelage.plans.law import Numbers
 from tutelage.plans.problem import Problem
 from tutelage.plans.scenario import Teacher
 from tutelage.plans.search import lowest
+
+Objective = Callable[[Numbers, Numbers], Numbers]
+"""What is minimised over teachers of one loss, from forward FLOP per token and FLOP of their training."""
 
 QUICK = {"points": 65, "zooms": 4}
 """Of a search whose loss alone matters: exact to about 1e-7 nats, three times faster."""
@@ -169,7 +173,7 @@ def split(problem: Problem, excess: Numbers, logit: Numbers) -> tuple[Numbers, N
 
 
 def cheapest(
-    problem: Problem, excess: Numbers, objective: Callable[[Numbers, Numbers], Numbers], *, quick: bool
+    problem: Problem, excess: Numbers, objective: Objective, *, quick: bool
 ) -> tuple[Numbers, Numbers]:
     """The split of every teacher loss at which an objective is lowest.
 
@@ -183,27 +187,29 @@ def cheapest(
         Logits for `split`, and the objective there; inf where no teacher within the bounds reaches the loss.
     """
     low, high = _logits_within(problem, excess)
-
-    def value(logit: Numbers) -> Numbers:
-        size, amount = (np.exp(each) for each in split(problem, excess[:, None], logit))
-        forward = np.asarray(problem.cost.flops(size))  # pyright: ignore[reportArgumentType]
-        return objective(forward, 3 * forward * amount)
-
-    return lowest(value, low, high, points=33 if quick else 65, zooms=5 if quick else 8)
+    valued = partial(_valued, problem, objective, excess[:, None])
+    return lowest(valued, low, high, points=33 if quick else 65, zooms=5 if quick else 8)
 
 
-def _fewest(problem: Problem) -> Callable[[Numbers, Numbers], Numbers]:
+def _valued(problem: Problem, objective: Objective, excess: Numbers, logit: Numbers) -> Numbers:
+    """An objective at some splits of some teacher losses."""
+    size, amount = (np.exp(each) for each in split(problem, excess, logit))
+    forward = problem.cost.flops(size)
+    return objective(forward, 3 * forward * amount)
+
+
+def _fewest(problem: Problem) -> Objective:
     """Minus the tokens that are left for the student."""
-
-    def objective(forward: Numbers, training: Numbers) -> Numbers:
-        left = problem.budget - problem.scenario.training * training
-        tokens = left / (problem.per_token + problem.scenario.logits * forward)
-        return np.where(left > 0, -tokens, np.inf)
-
-    return objective
+    return partial(_minus_tokens, problem)
 
 
-def _training_cost(problem: Problem) -> Callable[[Numbers, Numbers], Numbers]:
+def _minus_tokens(problem: Problem, forward: Numbers, training: Numbers) -> Numbers:
+    left = problem.budget - problem.scenario.training * training
+    tokens = left / (problem.per_token + problem.scenario.logits * forward)
+    return np.where(left > 0, -tokens, np.inf)
+
+
+def _training_cost(problem: Problem) -> Objective:
     return lambda forward, training: training
 
 
@@ -225,7 +231,7 @@ def _logit(log_share: Numbers) -> Numbers:
 
 def _of_size_and_tokens(problem: Problem, log_size: Numbers, log_tokens: Numbers) -> Numbers:
     teacher_loss = problem.laws.supervised.loss(np.exp(log_size), np.exp(log_tokens))
-    forward = np.asarray(problem.cost.flops(np.exp(log_size)))  # pyright: ignore[reportArgumentType]
+    forward = problem.cost.flops(np.exp(log_size))
     student = -_fewest(problem)(forward, 3 * forward * np.exp(log_tokens))
     return _losses(problem, np.minimum(student, problem.most_tokens), teacher_loss)
 

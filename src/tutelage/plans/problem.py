@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tutelage.errors import OutOfRange
@@ -41,7 +41,7 @@ class Problem:
     budget: float
     scenario: Scenario = SCENARIOS["both"]
     teachers: tuple[Teacher, ...] = ()
-    cost: Cost = field(default_factory=Family)
+    cost: Cost = Family()
     student_flops: float | None = None
     most_tokens: float = math.inf
     teacher_tokens: float = MOST

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tutelage.errors import OutOfRange, UnknownName, listed, nearest
 from tutelage.plans.flops import Cost
 from tutelage.plans.law import Laws
-from tutelage.plans.units import loss, parameters, share, tokens
+from tutelage.plans.units import loss, parameters, share, tokens, told
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Scenario:
 
 
 SCENARIOS = {
-    "free": Scenario(0, 0),
-    "inference": Scenario(1, 0),
-    "pretraining": Scenario(0, 1),
-    "both": Scenario(1, 1),
+    "free": Scenario(0.0, 0.0),
+    "inference": Scenario(1.0, 0.0),
+    "pretraining": Scenario(0.0, 1.0),
+    "both": Scenario(1.0, 1.0),
 }
 """The four of the paper: best case, teacher inference, teacher pretraining, pretraining and inference."""
 
@@ -94,7 +94,7 @@ def shared(students: int, *, rows: bool = False) -> Scenario:
             expected="a whole number of at least 1",
             fix="count the students that will be distilled from this teacher",
         )
-    return Scenario(1 / students if rows else 1, 1 / students)
+    return Scenario(1 / students if rows else 1.0, 1 / students)
 
 
 @dataclass(frozen=True)
@@ -144,5 +144,5 @@ class Teacher:
     @property
     def told(self) -> str:
         """What the answer calls it."""
-        from_size = None if self.parameters is None else f"{self.parameters / 1e9:.3g}B"
+        from_size = None if self.parameters is None else told(self.parameters)
         return f"teacher {self.name or from_size or self.loss or '(unknown)'}"

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from tutelage.plans.law import Numbers
+from tutelage.plans.law import ArrayLike, Numbers
 
 FINER = 17
 """Points of a finer grid; each divides the interval by eight."""
