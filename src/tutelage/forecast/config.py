@@ -1,4 +1,4 @@
-"""A model's shape from its `config.json`, without loading it: the families that transformers knows by other words."""
+"""A model's shape from its `config.json`, without loading it, in whatever words its family has."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx")
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 DROPOUT = ("attn_pdrop", "attention_dropout")
 
-PLAIN = frozenset(
-    "gpt2 gpt_neo gpt_neox gptj opt bloom phi falcon starcoder2 codegen mpt stablelm_alpha xglm biogpt".split()
-)
+LEARNT_POSITIONS = frozenset({"biogpt", "gpt2", "gpt_neo", "opt", "xglm"})
+PLAIN = LEARNT_POSITIONS | {"bloom", "codegen", "falcon", "gpt_neox", "gptj", "mpt", "phi", "starcoder2"}
 """Families whose feed-forward part has two matrices and no gate, and which have biases."""
 
-LEARNT_POSITIONS = frozenset("gpt2 gpt_neo opt xglm biogpt".split())
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "gpt2": {"n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}
     | {"attn_pdrop": 0.1, "activation_function": "gelu_new", "tie_word_embeddings": True},
@@ -67,7 +65,9 @@ def described_model(where: str, context: int) -> Described:
     return described_config(_read(where), where, context)
 
 
-def described_config(config: Mapping[str, Any], name: str, context: int, tokens: int | None = None) -> Described:
+def described_config(
+    config: Mapping[str, Any], name: str, context: int, tokens: int | None = None
+) -> Described:
     """A model from its settings.
 
     Args:

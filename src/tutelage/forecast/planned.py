@@ -43,8 +43,8 @@ def plan_recipe(
         flops_per_second: of the machine, for the time without a trial.
         price_per_hour: for a price, in any currency.
         laws: fitted to this very text; None goes by what is certain without one.
-        pilot: steps of training without a teacher that the teacher has to beat; None takes about 5 % of the run,
-            from 10 to 100; 0 leaves it out.
+        pilot: steps of training without a teacher that the teacher has to beat; None takes about 5 % of the
+            run, from 10 to 100; 0 leaves it out.
 
     Raises:
         TutelageError: something cannot be used, a number is out of range, or the trial failed.
@@ -68,9 +68,7 @@ def plan_recipe(
         peak, duration = probed.peak_bytes, probed.duration
         verdict = _worth(recipe, probed, shapes, laws)
     found = () if peak <= limit or shapes is None else tuple(shapes.remedies(limit))
-    return RecipePlan(
-        shapes, probed, peak, limit, found, duration, price_per_hour, verdict, tuple(notes)
-    )
+    return RecipePlan(shapes, probed, peak, limit, found, duration, price_per_hour, verdict, tuple(notes))
 
 
 def machine_bytes() -> int:
@@ -116,9 +114,8 @@ def _by_speed(shapes: FromShapes, speed: float | None, notes: list[str]) -> Dura
 
 def _worth(recipe: Recipe, probed: Probed, shapes: FromShapes | None, laws: Laws | None) -> Worth:
     arms: Mapping[str, Mapping[str, float]] = probed.measured["arms"]
-    name, single = next(
-        ((name, arm) for name, _, arm in recipe.runs() if arm.needs_teacher), recipe.runs()[0][::2]
-    )
+    runs = recipe.runs()
+    name, _, single = next((run for run in runs if run[2].needs_teacher), runs[0])
     tokens = arms[name]["counted_tokens_per_step"] * arms[name]["steps"]
     parameters = None
     if shapes is not None:
@@ -134,7 +131,9 @@ def _checked(memory_limit: int | None, price: float | None, pilot: int | None) -
             fix=f"write {memory_limit}GiB if you mean gibibytes",
         )
     if price is not None and not 0 <= price < float("inf"):
-        raise OutOfRange(f"{price} for an hour", expected="a price of at least 0", fix="write for instance 2.5")
+        raise OutOfRange(
+            f"{price} for an hour", expected="a price of at least 0", fix="write for instance 2.5"
+        )
     if pilot is not None and pilot < 0:
         raise OutOfRange(
             f"a pilot of {pilot} steps", expected="a whole number, at least 0", fix="write 0 for no pilot"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tutelage.errors import TutelageError
 from tutelage.plans.duration import Duration
@@ -25,13 +25,19 @@ PATIENCE = 8.0
 """Seconds that are spent on an arm's steps beyond the least, so that a busy moment does not decide."""
 
 
+SETTLING = 1.04
+"""A run's peak over that of its trial: what allocators add in more steps than a trial has. Measured on
+recipes of the library (``benchmarks/plan.json``)."""
+
+
 @dataclass(frozen=True)
 class Probed:
     """What a trial measured.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
-        peak_bytes: of memory: resident on a CPU, reserved by torch on a GPU.
+        peak_bytes: of the run's memory (resident on a CPU, reserved by torch on a GPU): the trial's times
+            `SETTLING`.
         machine_bytes: that there are.
         duration: of the whole run, by what takes it.
         seconds: that the trial itself took.
@@ -48,13 +54,20 @@ class Probed:
     measured: Mapping[str, Any]
 
 
-def probe(recipe: Recipe, *, pilot: int = 0, patience: float = PATIENCE) -> Probed:
+def probe(
+    recipe: Recipe,
+    *,
+    pilot: int = 0,
+    patience: float = PATIENCE,
+    clock: Literal["wall", "processor"] = "wall",
+) -> Probed:
     """Try a recipe for a few steps of every arm and carry what was measured on to the whole run.
 
     Args:
         recipe: nothing is written to its folder.
         pilot: steps of training without a teacher, to be compared with it; 0 for none.
         patience: seconds that are spent on the steps of an arm beyond the least.
+        clock: what seconds are: those that pass, or those that processors spend on the process.
 
     Raises:
         TutelageError: something cannot be used, or the trial did not end (for want of memory, most likely).
@@ -66,6 +79,7 @@ def probe(recipe: Recipe, *, pilot: int = 0, patience: float = PATIENCE) -> Prob
             "where": dict(recipe.where),
             "patience": patience,
             "pilot": pilot,
+            "clock": clock,
         }
         (folder / QUESTION).write_text(json.dumps(asked), encoding="utf-8")
         began = time.perf_counter()
@@ -78,10 +92,11 @@ def probe(recipe: Recipe, *, pilot: int = 0, patience: float = PATIENCE) -> Prob
         )
         seconds = time.perf_counter() - began
         answer = _answer(folder, done)
-    starting = max(0.0, seconds - answer["inner_seconds"])
+    wall = max(0.0, seconds - answer["inner_seconds"])
+    starting = wall if clock == "wall" else answer["loading_processor_seconds"]
     return Probed(
         answer["device"],
-        int(answer["peak_bytes"]),
+        round(SETTLING * answer["peak_bytes"]),
         int(answer["machine_bytes"]),
         carried_on(recipe, answer, starting),
         seconds,
@@ -173,7 +188,7 @@ def _answer(folder: Path, done: subprocess.CompletedProcess[bytes]) -> dict[str,
         raise TutelageError(
             f"the trial ended with status {done.returncode}: {said[-1] if said else 'without a word'}",
             expected="a few steps of the recipe",
-            fix="it was killed, for want of memory most likely: plan with `--no-probe`, which says what to change"
+            fix="killed for want of memory, most likely: plan with `--no-probe`, which says what to change"
             if killed
             else "run `tutelage check` on the recipe, or plan with `--no-probe`",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -54,7 +55,7 @@ class RecipePlan:
     def to_json(self) -> dict[str, Any]:
         """The document of `--json`."""
         shapes = self.shapes
-        return {
+        said = {
             "fits": self.fits,
             "exit_status": self.exit_status,
             "memory": {
@@ -69,6 +70,7 @@ class RecipePlan:
             "trial": None if self.probed is None else dict(self.probed.measured),
             "notes": list(self.notes),
         }
+        return _finite(said)
 
     def text(self) -> str:
         """For people."""
@@ -88,7 +90,9 @@ class RecipePlan:
         said = [f"{name:<{width}}  {value}" for name, value in lines.items()]
         verdict = "it fits" if self.fits else "it does not fit"
         if self.worth is not None:
-            verdict += f"; {self.worth.answer}: {self.worth.why}" if self.worth.why else f"; {self.worth.answer}"
+            verdict += (
+                f"; {self.worth.answer}: {self.worth.why}" if self.worth.why else f"; {self.worth.answer}"
+            )
         return "\n".join([*said, "", verdict])
 
     def _memory_said(self) -> str:
@@ -120,6 +124,15 @@ def told_seconds(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _arms(shapes: FromShapes) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def _asked(word: TeacherWord | None, student: Described, context: int, bf16: boo
 
 
 def _stored(word: TeacherWord | None) -> float:
-    """Bytes that a cache's words take at one position: what 64 tokens take (``uncertain``: it is not opened)."""
+    """Bytes of a cached row: what 64 tokens take (``uncertain``: the cache is not opened)."""
     return 512.0 if word is not None and word.kind == "cached" else 0.0
 
 
@@ -170,7 +170,9 @@ def _shares(samples: SamplesWord) -> dict[str, float]:
     """Share of the rows that somebody writes during the run."""
     options: Mapping[str, Any] = samples.options
     found = {
-        "student": float(options.get("on_policy", options.get("student", 0.0))) if samples.kind != "teacher" else 0.0,
+        "student": float(options.get("on_policy", options.get("student", 0.0)))
+        if samples.kind != "teacher"
+        else 0.0,
         "teacher": 1.0 if samples.kind == "teacher" else float(options.get("teacher", 0.0)),
     }
     if samples.kind == "dataset":

@@ -31,8 +31,8 @@ class Worth:
     """Whether to distil.
 
     Attributes:
-        answer: `WORSE`, `NOT_KNOWN`, `NO_TEACHER`, `MOVED`, or what a law says: distil, train without a teacher, no
-            difference.
+        answer: `WORSE`, `NOT_KNOWN`, `NO_TEACHER`, `MOVED`, or what a law says: distil, train without a
+            teacher, no difference.
         why: the reason in a sentence.
         no: whether the answer is "do not".
         numbers: what it rests on, nats per token.
@@ -47,7 +47,7 @@ class Worth:
 
 
 def pilot_steps(steps: int) -> int:
-    """Steps of a pilot unless told otherwise: about 5 % of the run's, from 10 to 100, never more than the run's."""
+    """Steps of a pilot unless told otherwise: about 5 % of the run's, from 10 to 100, never more than all."""
     return min(steps, max(10, min(100, round(0.05 * steps))))
 
 
@@ -78,9 +78,12 @@ def worth(
         why = (
             f"the teacher needs {teacher:.4f} nats per token, the untouched student "
             f"{nats['student_nats']['mean']:.4f}"
-            + (f", after {nats['pilot']['steps']} steps without a teacher {nats['pilot']['student_nats']:.4f}"
-               if "pilot" in nats else "")
-            + "; `tutelage plan sweep` writes the recipes of a study from which `tutelage plan fit` makes a law"
+        )
+        if "pilot" in nats:
+            pilot = nats["pilot"]
+            why += f", after {pilot['steps']} steps without a teacher {pilot['student_nats']:.4f}"
+        why += (
+            "; `tutelage plan sweep` writes the recipes of a study, of which `tutelage plan fit` makes a law"
         )
         return Worth(NOT_KNOWN, why, False, numbers, tuple(cautions))
     return _by_law(recipe, laws, parameters, tokens, teacher, numbers, cautions)
@@ -149,7 +152,10 @@ def _by_law(
 def _outside(recipe: Recipe, laws: Laws, parameters: int, tokens: float, teacher: float) -> list[str]:
     """What of the recipe the law says nothing about."""
     found = []
-    lying = {"student parameters": (parameters, laws.ranges.parameters), "tokens": (tokens, laws.ranges.tokens)}
+    lying = {
+        "student parameters": (parameters, laws.ranges.parameters),
+        "tokens": (tokens, laws.ranges.tokens),
+    }
     if laws.ranges.teacher_loss is not None:
         lying["nats per token of the teacher"] = (teacher, laws.ranges.teacher_loss)
     for name, (value, (low, high)) in lying.items():
@@ -165,5 +171,13 @@ def _outside(recipe: Recipe, laws: Laws, parameters: int, tokens: float, teacher
 
 
 def _numbers(nats: Mapping[str, Any]) -> dict[str, Any]:
-    named = ("student_nats", "teacher_nats", "teacher_minus_student", "unigram_nats", "pilot", "rows", "tokens")
+    named = (
+        "student_nats",
+        "teacher_nats",
+        "teacher_minus_student",
+        "unigram_nats",
+        "pilot",
+        "rows",
+        "tokens",
+    )
     return {name: nats[name] for name in named if name in nats}

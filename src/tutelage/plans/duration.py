@@ -94,7 +94,7 @@ def at_speed(flops: dict[str, float], flops_per_second: float, rest: float = 0.0
 
     Args:
         flops: by the names of `Duration`.
-        flops_per_second: what the machine really does, not what its maker prints; two cores do about 1e10 to 1e11.
+        flops_per_second: what the machine really does, not what its maker prints; a core does 1e10 or so.
         rest: seconds of starting and saving.
 
     Raises:

@@ -1,8 +1,8 @@
 """How much memory a step of distillation takes, from shapes alone, and what to change where it does not fit.
 
 What is kept for the way back was counted in the networks of transformers, tensor by tensor, on a CPU with
-`scaled_dot_product_attention` (``derived``, not in any paper): it is a count, not a bound, and allocators add to
-it. A trial on the machine (`tutelage.forecast`) measures instead.
+`scaled_dot_product_attention` (``derived``, not in any paper): it is a count, not a bound, and allocators
+add to it. A trial on the machine (`tutelage.forecast`) measures instead.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ FLOAT = 4
 """Bytes of a float32, in which weights are trained and moments kept."""
 
 BASE_BYTES = 640 * 2**20
-"""Resident memory of a process that has trained a model next to nothing in size: Python 3.11, torch 2.13 for CPUs,
-transformers, datasets, and the code of the kernels that it ran. Measured; a GPU's memory holds none of it."""
+"""Resident memory of a process that has trained a model next to nothing in size: Python 3.11, torch 2.13 for
+CPUs, transformers, datasets, and the code of the kernels that it ran. Measured; a GPU's memory holds none."""
 
 TILE_BYTES, TILE_ROWS, MEASURED_ROWS = 128 * 2**20, 1024, 128
 """How the fused evaluation cuts its work on a CPU: bytes and positions of a tile at most; positions that are
@@ -209,6 +209,8 @@ def remedies(step: Step, limit: int, caches: Iterable[tuple[str, float]] = ()) -
     while rows > 1:
         rows //= 2
         half = replace(step, rows=rows)
+        if memory_of(half).peak > limit and rows > 1:
+            continue
         changed.append(
             (
                 f"training.per_device_train_batch_size={rows}",
@@ -216,8 +218,7 @@ def remedies(step: Step, limit: int, caches: Iterable[tuple[str, float]] = ()) -
                 half,
             )
         )
-        if memory_of(half).peak <= limit:
-            break
+        break
     if not step.checkpointing:
         changed.append(
             (

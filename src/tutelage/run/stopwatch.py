@@ -10,6 +10,11 @@ from typing import Any
 from tutelage.interfaces import Batch
 from tutelage.run.metrics import Metrics
 
+Clock = Callable[[], float]
+
+CLOCKS: Mapping[str, Clock] = {"wall": time.perf_counter, "processor": time.process_time}
+"""Seconds that pass, and those that processors spend on this process, which other processes disturb less."""
+
 LOOKED_AT = 20_000
 """Steps of a run whose lengths are looked at; of a longer run as many, spread evenly."""
 
@@ -22,23 +27,25 @@ class Chosen:
     Args:
         samples: open, shared out and written with.
         order: which step of the run stands in which place.
+        now: the clock.
 
     Attributes:
         moments: for every place: when it was asked for, and when it was there, in seconds.
         padded: for every place: tokens of its micro-batches, padding included.
     """
 
-    def __init__(self, samples: Any, order: Sequence[int]) -> None:
+    def __init__(self, samples: Any, order: Sequence[int], now: Clock = time.perf_counter) -> None:
         self._samples = samples
+        self._now = now
         self._order = order
         self.moments: list[tuple[float, float]] = []
         self.padded: list[int] = []
 
     def micro_batches(self, step: int) -> list[Batch]:
         """The micro-batches of the step that was chosen for this place."""
-        began = time.perf_counter()
+        began = self._now()
         batches: list[Batch] = self._samples.micro_batches(self._order[step])
-        self.moments.append((began, time.perf_counter()))
+        self.moments.append((began, self._now()))
         self.padded.append(sum(batch.tokens.numel() for batch in batches))
         return batches
 
@@ -52,14 +59,16 @@ class Stopwatch(Metrics):
     Args:
         path: of a file that is not written.
         steps: optimiser steps in all.
+        now: the clock.
 
     Attributes:
         stepped: when every step had ended, in seconds.
         evaluated: when the evaluation had ended, or None.
     """
 
-    def __init__(self, path: Path, steps: int) -> None:
+    def __init__(self, path: Path, steps: int, now: Clock = time.perf_counter) -> None:
         super().__init__(path, steps, steps, "trial", quiet=True)
+        self._now = now
         self.stepped: list[float] = []
         self.evaluated: float | None = None
 
@@ -73,12 +82,12 @@ class Stopwatch(Metrics):
         noted: Mapping[str, float] | None = None,
     ) -> None:
         """One optimiser step has ended."""
-        self.stepped.append(time.perf_counter())
+        self.stepped.append(self._now())
         super().step(step, loss, rate, norm, counted, noted)
 
     def evaluation(self, step: int, numbers: Mapping[str, float]) -> None:
         """The evaluation has ended."""
-        self.evaluated = time.perf_counter()
+        self.evaluated = self._now()
 
 
 def sizes_of_steps(samples: Any, steps: int) -> dict[int, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -29,7 +28,7 @@ from tutelage.run.check import judged, led_by_others, machine_bytes, peak_reside
 from tutelage.run.loop import Words, train
 from tutelage.run.opened import Shelf, open_words, try_objective
 from tutelage.run.single import Job, Probe, leave, opened_job
-from tutelage.run.stopwatch import Chosen, Stopwatch, order_of_trial, sizes_of_steps, until
+from tutelage.run.stopwatch import CLOCKS, Chosen, Clock, Stopwatch, order_of_trial, sizes_of_steps, until
 from tutelage.run.study import conclude, jobs_of, make_accelerator, measure_untouched
 from tutelage.samples.dataset import DatasetSamples
 from tutelage.teachers import moving
@@ -39,7 +38,9 @@ LEAST, MOST = 3, 16
 """Steps of an arm: one to warm up and two more, then as many as patience allows."""
 
 
-def tried(recipe: Recipe, out: Path, patience: float, pilot: int) -> dict[str, Any]:
+def tried(
+    recipe: Recipe, out: Path, patience: float, pilot: int, now: Clock = time.perf_counter
+) -> dict[str, Any]:
     """Try a recipe.
 
     Args:
@@ -47,11 +48,12 @@ def tried(recipe: Recipe, out: Path, patience: float, pilot: int) -> dict[str, A
         out: an empty folder.
         patience: seconds that are spent on the steps of an arm beyond the least.
         pilot: steps of training without a teacher, to be compared with it; 0 for none.
+        now: the clock.
 
     Returns:
         What `tutelage.forecast.probe.Probed` holds: seconds, bytes, nats.
     """
-    began = time.perf_counter()
+    spent, began = time.process_time(), now()
     recipe = dataclasses.replace(recipe, out=str(out))
     for _, _, arm in recipe.runs():
         try_objective(arm)
@@ -61,17 +63,18 @@ def tried(recipe: Recipe, out: Path, patience: float, pilot: int) -> dict[str, A
     jobs = [job for job in every if job.seed == every[0].seed]
     for job in every:
         open_words(job.recipe, shelf)
-    opened = time.perf_counter()
+    opened = now()
     measure_untouched(recipe, jobs, shelf, accelerator)
-    touched = time.perf_counter()
-    arms = {job.arm: _arm(job, shelf, accelerator, patience) for job in jobs}
-    tried_all = time.perf_counter()
+    touched = now()
+    arms = {job.arm: _arm(job, shelf, accelerator, patience, now) for job in jobs}
+    tried_all = now()
     conclude(out, recipe, jobs, shelf, accelerator)
-    ended = time.perf_counter()
+    ended = now()
     found: dict[str, Any] = {
         "device": accelerator.device.type,
         "peak_bytes": _peak(accelerator),
         "machine_bytes": machine_bytes(accelerator.device.type),
+        "loading_processor_seconds": spent,
         "opening_seconds": opened - began,
         "untouched_seconds": touched - opened,
         "concluding_seconds": ended - tried_all,
@@ -79,31 +82,30 @@ def tried(recipe: Recipe, out: Path, patience: float, pilot: int) -> dict[str, A
         "arms": arms,
     }
     found["nats"] = _nats(recipe, shelf, accelerator, pilot)
-    return found | {"inner_seconds": time.perf_counter() - began}
+    return found | {"inner_seconds": now() - began}
 
 
-def _arm(job: Job, shelf: Shelf, accelerator: Accelerator, patience: float) -> dict[str, Any]:
+def _arm(job: Job, shelf: Shelf, accelerator: Accelerator, patience: float, now: Clock) -> dict[str, Any]:
     """Seconds and tokens of some steps of one arm."""
     shelf.accelerator = accelerator = make_accelerator(job.recipe)
-    began = time.perf_counter()
+    began = now()
     words, running = opened_job(job, shelf, accelerator)
+    samples: Any = words.samples
     probe = Probe(job, shelf, running, accelerator)
-    order = order_of_trial(words.samples, words.steps, MOST)
-    chosen = Chosen(words.samples, order)
-    watch = Stopwatch(job.folder / "metrics.jsonl", words.steps)
+    order = order_of_trial(samples, words.steps, MOST)
+    chosen = Chosen(samples, order, now)
+    watch = Stopwatch(job.folder / "metrics.jsonl", words.steps, now)
     # Measured and saved once, after the last step of the trial.
     never = {"eval_steps": words.steps + 1, "save_steps": words.steps + 1}
     training = dataclasses.replace(words.training, **never)
     short = dataclasses.replace(words, samples=chosen, training=training)
-    ready = time.perf_counter()
+    ready = now()
     train(short, job.folder, accelerator, watch, probe, until(patience, LEAST, len(order)))
-    trained = time.perf_counter()
+    trained = now()
     leave(job, running, probe)
-    left = time.perf_counter()
+    left = now()
     assert watch.evaluated is not None
-    computing = [
-        ended - there for (_, there), ended in zip(chosen.moments, watch.stepped, strict=True)
-    ]
+    computing = [ended - there for (_, there), ended in zip(chosen.moments, watch.stepped, strict=True)]
     accelerator.free_memory()
     return {
         "steps": words.steps,
@@ -112,11 +114,11 @@ def _arm(job: Job, shelf: Shelf, accelerator: Accelerator, patience: float) -> d
         "computing_seconds": computing,
         "writing_seconds": [there - asked for asked, there in chosen.moments],
         "counted_tokens_per_step": watch.counted / len(computing),
-        "rows_per_step": words.samples.rows_per_step,
-        "examples": len(words.samples.examples),
-        "steps_per_collection": getattr(words.samples, "steps_per_collection", 1),
-        "padded_tokens_of_run": _whole(words) if words.samples.any_order else None,
-        "teacher_seconds": _teacher(words, chosen, accelerator),
+        "rows_per_step": samples.rows_per_step,
+        "examples": len(samples.examples),
+        "steps_per_collection": getattr(samples, "steps_per_collection", 1),
+        "padded_tokens_of_run": _whole(words) if samples.any_order else None,
+        "teacher_seconds": _teacher(words, chosen, accelerator, now),
         "beginning_seconds": ready - began,
         "evaluating_seconds": watch.evaluated - watch.stepped[-1],
         "saving_seconds": trained - watch.evaluated,
@@ -129,7 +131,7 @@ def _whole(words: Words) -> float:
     return sum(sizes.values()) / len(sizes) * words.steps
 
 
-def _teacher(words: Words, chosen: Chosen, accelerator: Accelerator) -> float | None:
+def _teacher(words: Words, chosen: Chosen, accelerator: Accelerator, now: Clock) -> float | None:
     """Seconds of its forward pass in the last step; None for one that says nothing without the student."""
     teacher = words.teacher
     if teacher is None or moving.of_student(teacher) or moving.moves(teacher):
@@ -137,11 +139,11 @@ def _teacher(words: Words, chosen: Chosen, accelerator: Accelerator) -> float | 
     batches = [batch.to(accelerator.device) for batch in chosen.micro_batches(len(chosen.moments) - 1)]
     chosen.moments.pop()
     chosen.padded.pop()
-    began = time.perf_counter()
+    began = now()
     with torch.no_grad():
         for batch in batches:
             teacher(batch)
-    return time.perf_counter() - began
+    return now() - began
 
 
 def _nats(recipe: Recipe, shelf: Shelf, accelerator: Accelerator, pilot: int) -> dict[str, Any]:
@@ -215,9 +217,7 @@ def main(folder: str) -> int:
     asked = json.loads((place / QUESTION).read_text(encoding="utf-8"))
     try:
         recipe = dataclasses.replace(read(asked["recipe"]), where=asked["where"])
-        answer = tried(recipe, place / "out", asked["patience"], asked["pilot"])
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        answer["processor_seconds"] = usage.ru_utime + usage.ru_stime
+        answer = tried(recipe, place / "out", asked["patience"], asked["pilot"], CLOCKS[asked["clock"]])
     except TutelageError as error:
         answer = {"error": {"problem": error.problem, "expected": error.expected, "fix": error.fix}}
     (place / ANSWER).write_text(json.dumps(answer), encoding="utf-8")

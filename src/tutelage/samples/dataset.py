@@ -151,9 +151,11 @@ class OpenDataset:
         """Nothing to take up."""
 
     def lengths(self, step: int) -> list[list[int]]:
-        """Tokens of each row of this process's micro-batches of a step; what is to be written counts whole."""
+        """Tokens of each row of this process's micro-batches; what is to be written counts whole."""
         first = step * self.rows_per_step
-        starts = [first + (m * self.processes + self.process) * self.micro_rows for m in range(self.micro_steps)]
+        starts = [
+            first + (m * self.processes + self.process) * self.micro_rows for m in range(self.micro_steps)
+        ]
         return [[len(self._row(start + i).tokens) for i in range(self.micro_rows)] for start in starts]
 
     @property

@@ -160,7 +160,7 @@ class OpenWritten(OpenDataset):
         ]
 
     def lengths(self, step: int) -> list[list[int]]:
-        """Tokens of each row of this process's micro-batches of a step; what is to be written counts whole."""
+        """Tokens of each row of this process's micro-batches; what is to be written counts whole."""
         return [
             [self._length(place) for place in self._places(step, micro)] for micro in range(self.micro_steps)
         ]
