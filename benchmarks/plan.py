@@ -41,24 +41,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("recipes", nargs="*", default=list(RECIPES), help="Only these.")
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall")
+    parser.add_argument(
+        "--steps", type=int, help="Optimiser steps of every run, instead of the recipe's own."
+    )
     where_to(parser, repeats=False)
     asked = parser.parse_args()
     rows = []
     for name in asked.recipes:
-        rows.append(row_of(name, asked.clock))
+        steps = () if asked.steps is None else (f"training.max_steps={asked.steps}",)
+        rows.append(row_of(name, (*RECIPES[name], *steps), asked.clock))
         said = document("plan", {"clock": asked.clock, "recipes": rows})
         write(asked.json, said)  # after every recipe: what was measured is not lost with a later one
-        print(tables(said), flush=True)
+        print(text(said), flush=True)
 
 
-def row_of(name: str, clock: str) -> dict[str, Any]:
+def row_of(name: str, words: tuple[str, ...], clock: str) -> dict[str, Any]:
     """What was predicted for one recipe, and what came."""
     from tutelage.forecast import from_shapes
     from tutelage.forecast.probe import probe
     from tutelage.recipes import load
 
     with tempfile.TemporaryDirectory(prefix="plan-") as folder:
-        changes = [f"out={folder}/run", *RECIPES[name]]
+        changes = [f"out={folder}/run", *words]
         recipe = load(name, changes)
         shapes = from_shapes(recipe)
         busy = os.getloadavg()[0]
@@ -79,7 +83,7 @@ def row_of(name: str, clock: str) -> dict[str, Any]:
     }
     return {
         "recipe": name,
-        "changes": list(RECIPES[name]),
+        "changes": list(words),
         "load_average": [busy, os.getloadavg()[0]],
         "flops": shapes.flops,
         "predicted": predicted,
@@ -133,7 +137,7 @@ def _high_water(status: Path) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
 
 
-def tables(said: dict[str, Any]) -> str:
+def text(said: dict[str, Any]) -> str:
     """The document as Markdown."""
     results = said["results"]
     columns = (

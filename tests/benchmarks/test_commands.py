@@ -24,6 +24,7 @@ TINY = {
     "tails": "--k 8 --rows 2",
     "moving": "--rows 64 --vocab 500 --widths 32 --repeats 1",
     "on_policy": "--settings demo --rows 2 --new 4 --repeats 1",
+    "plan": "seqkd --steps 2",
 }
 
 
@@ -44,7 +45,10 @@ def ran(name: str, tmp_path: Path) -> tuple[str, dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.long if name in ("train", "fused_gpu") else ()) for name in TINY],
+    [
+        pytest.param(name, marks=pytest.mark.long if name in ("train", "fused_gpu", "plan") else ())
+        for name in TINY
+    ],
 )
 def test_a_benchmark_prints_a_table_and_says_where_it_ran(name: str, tmp_path: Path) -> None:
     """Results beside machine, versions, commit and command, without a path of this machine."""

@@ -52,17 +52,18 @@ class Described:
     dtype: str | None = None
 
 
-def described_model(where: str, context: int) -> Described:
+def described_model(where: str, context: int, tokens: int | None = None) -> Described:
     """A model from its folder, or from the hub's cache on this machine; nothing is downloaded.
 
     Args:
-        where: folder or hub name.
+        where: folder, hub name, or a config file itself.
         context: tokens of a sequence, for the cost of attention.
+        tokens: of the tokenizer, where the config does not say how many rows the embedding has.
 
     Raises:
         TutelageError: its config is not here, or does not say what is needed.
     """
-    return described_config(_read(where), where, context)
+    return described_config(_read(where), where, context, tokens)
 
 
 def described_config(
@@ -129,7 +130,9 @@ def described_config(
 
 
 def _read(where: str) -> Mapping[str, Any]:
-    path = Path(where) / "config.json" if Path(where).is_dir() else _cached(where)
+    path: Path | None = Path(where)
+    if not path.is_file():
+        path = path / "config.json" if path.is_dir() else _cached(where)
     if path is None or not path.is_file():
         raise TutelageError(
             f"{where}: its config.json is not on this machine",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from tutelage.forecast.config import Described, described_config, described_model
@@ -132,11 +131,10 @@ def _student(recipe: Recipe, context: int) -> Described:
     word = recipe.student
     if word.model is not None:
         return described_model(word.model, context)
+    tokens = tokens_of(word.tokenizer)
     if isinstance(word.config, Mapping):
-        return described_config(word.config, "student.config", context, tokens_of(word.tokenizer))
-    folder = str(Path(str(word.config)).parent)
-    found = described_model(folder, context)
-    return replace(found, name=str(word.config))
+        return described_config(word.config, "student.config", context, tokens)
+    return described_model(str(word.config), context, tokens)
 
 
 def _asked(word: TeacherWord | None, student: Described, context: int, bf16: bool) -> Iterator[Listener]:

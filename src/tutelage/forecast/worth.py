@@ -64,7 +64,7 @@ def worth(
         tokens: counted, that the student is trained on.
     """
     numbers = _numbers(nats)
-    if "teacher_nats" not in nats:
+    if "teacher_nats" not in nats or not recipe.needs_teacher:
         return Worth(NO_TEACHER, "no term of the objective is against a teacher", False, numbers)
     teacher = nats["teacher_nats"]["mean"]
     cautions = [] if nats["held_out"] else ["measured on training text, for want of `evaluation:`"]

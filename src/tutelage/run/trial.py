@@ -54,7 +54,7 @@ def tried(
         What `tutelage.forecast.probe.Probed` holds: seconds, bytes, nats.
     """
     spent, began = time.process_time(), now()
-    recipe = dataclasses.replace(recipe, out=str(out))
+    recipe = _apart(recipe, out)
     for _, _, arm in recipe.runs():
         try_objective(arm)
     accelerator = make_accelerator(recipe)
@@ -83,6 +83,20 @@ def tried(
     }
     found["nats"] = _nats(recipe, shelf, accelerator, pilot)
     return found | {"inner_seconds": now() - began}
+
+
+def _apart(recipe: Recipe, out: Path) -> Recipe:
+    """The recipe with another folder, text that a teacher writes kept there too, and no tracker told."""
+    options = dict(recipe.samples.options)
+    if "store" in options:
+        options["store"] = None
+    return dataclasses.replace(
+        recipe,
+        out=str(out),
+        samples=SamplesWord(recipe.samples.kind, options),
+        training=dataclasses.replace(recipe.training, report_to=()),
+        arms={name: _apart(arm, out) for name, arm in recipe.arms.items()},
+    )
 
 
 def _arm(job: Job, shelf: Shelf, accelerator: Accelerator, patience: float, now: Clock) -> dict[str, Any]:
@@ -163,7 +177,7 @@ def _nats(recipe: Recipe, shelf: Shelf, accelerator: Accelerator, pilot: int) ->
     if "teacher_nats" not in found.sums:
         return told
     told["teacher_minus_student"] = _difference(found.sums["teacher_nats"], found, "student_nats")
-    if pilot and told["held_out"]:
+    if pilot and told["held_out"] and single.needs_teacher:
         began = time.perf_counter()
         after = _piloted(single, pilot, shelf, accelerator)
         told["pilot"] = {
