@@ -12,6 +12,7 @@ processors spent on the process instead, of trial and run alike; the file says w
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -39,7 +40,9 @@ the teacher wrote."""
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("recipes", nargs="*", default=list(RECIPES), help="Only these.")
+    parser.add_argument(
+        "recipes", nargs="*", default=list(RECIPES), help="Only these; the file keeps its other rows."
+    )
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall")
     parser.add_argument(
         "--steps", type=int, help="Optimiser steps of every run, instead of the recipe's own."
@@ -47,6 +50,11 @@ def main() -> None:
     where_to(parser, repeats=False)
     asked = parser.parse_args()
     rows = []
+    if asked.json is not None and asked.json.is_file() and len(asked.recipes) < len(RECIPES):
+        before = json.loads(asked.json.read_text(encoding="utf-8"))["results"]
+        # Recipes that were asked for alone take the place of their rows; seconds of one clock stay together.
+        rows = [row for row in before["recipes"] if row["recipe"] not in asked.recipes]
+        assert before["clock"] == asked.clock, "the file has seconds of another clock"
     for name in asked.recipes:
         steps = () if asked.steps is None else (f"training.max_steps={asked.steps}",)
         rows.append(row_of(name, (*RECIPES[name], *steps), asked.clock))

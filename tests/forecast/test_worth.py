@@ -158,6 +158,12 @@ def test_text_is_written_once_a_collection():
     assert carried_on(recipe, trial, 0.0).writing == pytest.approx(4 * 4.0)
 
 
+def test_what_a_teacher_wrote_is_found_again_when_a_trial_repeats_a_step():
+    """The longest step is made first and third; its third time writes less and says nothing of the others."""
+    trial = answer(order=[63, 34, 63], writing_seconds=[1.5, 1.0, 0.25])
+    assert carried_on(load("f_distill_js"), trial, 0.0).writing == pytest.approx(64 * 1.0)
+
+
 def test_every_seed_is_a_run():
     """What is done once for all runs is counted once."""
     one, three = (
