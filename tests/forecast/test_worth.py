@@ -160,7 +160,7 @@ def test_text_is_written_once_a_collection():
 
 def test_what_a_teacher_wrote_is_found_again_when_a_trial_repeats_a_step():
     """The longest step is made first and third; its third time writes less and says nothing of the others."""
-    trial = answer(order=[63, 34, 63], writing_seconds=[1.5, 1.0, 0.25])
+    trial = answer(order=[63, 34, 63], writing_seconds=[1.5, 1.0, 0.25], examples=1000)
     assert carried_on(load("f_distill_js"), trial, 0.0).writing == pytest.approx(64 * 1.0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tutelage.errors import TutelageError, UnknownName, listed, nearest
+from tutelage.errors import OutOfRange, TutelageError, UnknownName, listed, nearest
 from tutelage.plans import units
 from tutelage.plans.flops import Family
 from tutelage.plans.law import Laws
@@ -180,3 +180,29 @@ def laws_text() -> str:
             f"  {both}; {told(low)} to {told(high)} parameters, {told(least)} to {told(most)} tokens",
         ]
     return "\n".join(lines)
+
+
+def held_out(word: str | None) -> float | list[str] | None:
+    """A share, or names of runs and teachers with commas between."""
+    if word is None:
+        return None
+    try:
+        return float(word)
+    except ValueError:
+        return [name.strip() for name in word.split(",") if name.strip()]
+
+
+def coefficients(words: list[str]) -> dict[str, float]:
+    """Coefficients to hold, from ``NAME=VALUE``."""
+    return {name: number(value, name) or 0.0 for name, value in map(_pair, words)}
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, found, value = word.partition("=")
+    if not found:
+        raise OutOfRange(
+            f"--hold {word!r} holds nothing",
+            expected="a coefficient and its value",
+            fix="write --hold gamma=1",
+        )
+    return name.strip(), value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -187,6 +188,45 @@ def teacher(
     from tutelage.plans.choosing import plan_teacher
 
     found = plan_teacher(problem, more=tuple(repeated(epochs)) if unique_tokens else ())
+    _print(found, as_json)
+    raise typer.Exit(found.exit_status)
+
+
+@plan.command()
+def fit(
+    runs: Annotated[
+        Path, typer.Argument(help="A CSV file (N, D, L; L_T where there was a teacher) or runs/.")
+    ],
+    law_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the laws, for `--law`.")] = None,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(help="A share, or names of runs and teachers with commas; else every run by turns."),
+    ] = None,
+    form: Annotated[str, typer.Option(help="Of the law with a teacher: full, reduced, or auto.")] = "auto",
+    hold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A coefficient that is not fitted, such as gamma=1."),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=0, help="Resamples of the runs, for the bands.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of starts, resamples and shuffles.")] = 0,
+    vocabulary: Annotated[int | None, typer.Option(min=2, help="Tokens of the runs' tokenizer.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Both laws of your own runs, with bands and errors on runs not seen. Exit status 3: do not use them."""
+    from tutelage.cli import asking
+    from tutelage.plans.fitted import fit_runs
+
+    found = fit_runs(
+        runs,
+        law_out=law_out,
+        hold_out=asking.held_out(hold_out),
+        form=form,  # type: ignore[arg-type]
+        fixed=asking.coefficients(hold or []),
+        draws=draws,
+        seed=seed,
+        vocabulary=vocabulary,
+        command=" ".join(["tutelage", *sys.argv[1:]]),
+    )
     _print(found, as_json)
     raise typer.Exit(found.exit_status)
 

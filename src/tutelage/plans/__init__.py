@@ -10,6 +10,7 @@ TABLE = Table(
     "plans",
     {
         "student": Entry("tutelage.plans.answer:plan_student", paper=_PAPER),
+        "fit": Entry("tutelage.plans.fitted:fit_runs", paper=_PAPER),
         "teacher": Entry("tutelage.plans.choosing:plan_teacher", paper=_PAPER),
     },
 )

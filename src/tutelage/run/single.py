@@ -69,7 +69,7 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
             metrics.say(f"warning: {line}")
         train(words, job.folder, accelerator, metrics, probe)
     if accelerator.is_main_process:
-        leave(job, running, probe)
+        leave(job, running, probe, shelf)
     for tracker in accelerator.trackers:
         tracker.finish()
     accelerator.wait_for_everyone()
@@ -104,10 +104,11 @@ def opened_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> tuple[Words,
     return words, running
 
 
-def leave(job: Job, running: Running, probe: Probe) -> None:
+def leave(job: Job, running: Running, probe: Probe, shelf: Shelf) -> None:
     """Measure the trained student and save it."""
+    teacher = shelf.teacher(job.recipe.teacher) if job.recipe.needs_teacher else None
     # Before its adapters are merged: its teacher may be the student without them.
-    measured = _measured(probe.held_out())
+    measured = _measured(probe.held_out()) | {"models": _models(running.student, teacher)}
     save_student(merged(running.student), job.folder / "student")
     write_text(job.folder / MEASURED, json.dumps(measured, indent=1))
 
@@ -220,6 +221,20 @@ def _measured(found: HeldOut) -> dict[str, Any]:
         "tokens": int(found.tokens.sum()),
         "calibration": found.bins.sum(0).tolist(),
     }
+
+
+def _models(student: LanguageModel, teacher: Any) -> dict[str, Any]:
+    # A scaling law speaks of parameters without embeddings and of losses per token of one vocabulary.
+    def sizes(model: LanguageModel) -> dict[str, Any]:
+        return {
+            "parameters": model.parameters,
+            "inner_parameters": model.inner_parameters,
+            "vocabulary": model.vocabulary.width,
+            "vocabulary_sha256": model.vocabulary.digest,
+        }
+
+    loaded = getattr(teacher, "loaded", None)
+    return {"student": sizes(student)} | ({} if loaded is None else {"teacher": sizes(loaded)})
 
 
 def _tracker(recipe: Recipe, accelerator: Accelerator, job: Job) -> Any:

@@ -116,7 +116,7 @@ def _arm(job: Job, shelf: Shelf, accelerator: Accelerator, patience: float, now:
     ready = now()
     train(short, job.folder, accelerator, watch, probe, until(patience, LEAST, len(order)))
     trained = now()
-    leave(job, running, probe)
+    leave(job, running, probe, shelf)
     left = now()
     assert watch.evaluated is not None
     computing = [ended - there for (_, there), ended in zip(chosen.moments, watch.stepped, strict=True)]
