@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     FAMILIES,
     ("evaluation",),
     ("recipes",),
+    ("forecast",),
     ("run",),
     ("serving",),
     ("conformance",),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from tutelage.cli import forecasting
 from tutelage.errors import nearest
 
 RECIPE = "recipe"
@@ -236,6 +237,9 @@ def laws(as_json: AsJson = False) -> None:
     from tutelage.cli import asking
 
     print(json.dumps(asking.laws_json(), indent=2, ensure_ascii=False) if as_json else asking.laws_text())
+
+
+plan.command(RECIPE, hidden=True)(forecasting.recipe)
 
 
 def _only(given: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

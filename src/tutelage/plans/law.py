@@ -132,7 +132,7 @@ class DistillationLaw(Imitation):
     d1: float
 
     def log_fading(self, log_ratio: Numbers) -> Numbers:
-        """``log G(r)`` from ``log r``."""
+        """``-c1 f1 log(1 + (r / d1)^(1 / f1))``, from ``log r``."""
         return np.asarray(-self.c1 * self.f1 * np.logaddexp(0.0, (log_ratio - np.log(self.d1)) / self.f1))
 
     @property
@@ -162,7 +162,7 @@ class CutOffLaw(Imitation):
     f1: float
 
     def log_fading(self, log_ratio: Numbers) -> Numbers:
-        """``log G(r)`` from ``log r``."""
+        """``-kappa r^(1 / f1)``, from ``log r``."""
         return np.asarray(-self.kappa * np.exp(log_ratio / self.f1))
 
     @property

@@ -87,7 +87,7 @@ def check(recipe: Recipe) -> CheckResult:
     Raises:
         TutelageError: something cannot be used: the vocabularies differ, a file is missing, ...
     """
-    single = _judged(recipe)
+    single = judged(recipe)
     try_objective(single)
     accelerator = make_accelerator(recipe)
     shelf = Shelf(accelerator)
@@ -150,7 +150,8 @@ def unigram_nats(examples: Any, batches: list[Batch], width: int) -> float:
     return -float(log_probs[gold].mean())
 
 
-def _judged(recipe: Recipe) -> Recipe:
+def judged(recipe: Recipe) -> Recipe:
+    """The run that stands for a study: its first arm with a teacher, else its first."""
     arms = [arm for _, _, arm in recipe.runs()]
     return next((arm for arm in arms if arm.needs_teacher), arms[0])
 
@@ -176,11 +177,19 @@ def _ahead(found: HeldOut) -> Interval:
     return over_rows(found.sums["teacher_nats"] - found.sums["student_nats"], found.tokens)
 
 
+def led_by_others(recipe: Recipe) -> bool:
+    """Whether the teacher is made of the student, and other terms than those against it lead.
+
+    One that is the student's own average or past is not ahead of it yet.
+    """
+    others = any(term.against != "teacher" for term in recipe.objective)
+    return others and recipe.teacher is not None and moving.of_student(described(recipe.teacher))
+
+
 def _verdict(recipe: Recipe, found: HeldOut, numbers: dict[str, Any]) -> tuple[str, str]:
     student = found.mean("student_nats")
     others = [str(term) for term in recipe.objective if term.against != "teacher"]
-    # One that is the student's own average or past is not ahead of it yet; it is led by the other terms.
-    led = bool(others) and recipe.teacher is not None and moving.of_student(described(recipe.teacher))
+    led = led_by_others(recipe)
     if "teacher_nats" in found.sums:
         ahead = _ahead(found)
         if not ahead.high < 0 and not led:
@@ -228,11 +237,19 @@ def _memory(
     learner.zero_grad()
     moments = 8 * sum(p.numel() for p in learner.parameters() if p.requires_grad)
     if cuda:
-        return torch.cuda.max_memory_allocated() + moments, torch.cuda.get_device_properties(0).total_memory
-    return _peak_resident_bytes() + moments, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return torch.cuda.max_memory_allocated() + moments, machine_bytes("cuda")
+    return peak_resident_bytes() + moments, machine_bytes("cpu")
 
 
-def _peak_resident_bytes() -> int:
+def machine_bytes(device: str) -> int:
+    """Memory of the machine, or of its first GPU."""
+    if device == "cuda":
+        return torch.cuda.get_device_properties(0).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def peak_resident_bytes() -> int:
+    """Most memory that this process had, as far back as it is known."""
     # Linux's getrusage hands the maximum of the starting process down; its own high-water mark does not.
     if CLEAR_REFS.exists():
         lines = CLEAR_REFS.with_name("status").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -56,7 +56,14 @@ class Words:
     seed: int
 
 
-def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics, probe: Probe) -> int:
+def train(
+    words: Words,
+    folder: Path,
+    accelerator: Accelerator,
+    metrics: Metrics,
+    probe: Probe,
+    enough: Callable[[int], bool] = lambda done: False,
+) -> int:
     """Train the student to the last step, from where the folder's state left it.
 
     Args:
@@ -65,6 +72,7 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
         accelerator: processes, devices and mixed precision.
         metrics: where numbers go.
         probe: measures the student on held-out text.
+        enough: asked after every step whether to end before the last one, as a trial does.
 
     Returns:
         The step at which this call began (0 unless it resumed).
@@ -106,10 +114,13 @@ def train(words: Words, folder: Path, accelerator: Accelerator, metrics: Metrics
         if hasattr(learner.estimator, "stepped"):
             learner.estimator.stepped(step, numbers)
         watch.step(done)
-        if done % training.eval_steps == 0 or done == words.steps:
+        last = done == words.steps or enough(done)
+        if done % training.eval_steps == 0 or last:
             metrics.evaluation(done, {**probe(), **overlap(learner, words.teacher, batches)})
-        if done % training.save_steps == 0 or done == words.steps:
+        if done % training.save_steps == 0 or last:
             _save(words, folder, optimizer, metrics, watch, done, accelerator)
+        if last:
+            break
     return begun
 
 

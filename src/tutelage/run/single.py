@@ -54,6 +54,31 @@ class Job:
 def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
     """Train one student, from its last state if there is one, and leave its folder complete."""
     recipe, training = job.recipe, job.recipe.training
+    words, running = opened_job(job, shelf, accelerator)
+    probe = Probe(job, shelf, running, accelerator)
+    metrics = Metrics(
+        job.folder / "metrics.jsonl",
+        words.steps,
+        training.logging_steps,
+        f"{job.arm} seed {job.seed}",
+        quiet=not accelerator.is_main_process,
+        track=_tracker(recipe, accelerator, job),
+    )
+    with metrics:
+        for line in moving.warnings(words.teacher):
+            metrics.say(f"warning: {line}")
+        train(words, job.folder, accelerator, metrics, probe)
+    if accelerator.is_main_process:
+        leave(job, running, probe, shelf)
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+
+
+def opened_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> tuple[Words, Running]:
+    """The words of one run, open and ready to be trained, and the run as its teacher is told of it."""
+    recipe, training = job.recipe, job.recipe.training
     job.folder.mkdir(parents=True, exist_ok=True)
     student = shelf.student(recipe, job.seed)
     if training.gradient_checkpointing:
@@ -76,28 +101,16 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
     estimator = estimator_of(recipe, steps)
     learner = Learner(student, recipe.objective, estimator, shared, moving.watches(asked))
     words = Words(learner, asked, samples, constraint_of(recipe), training, steps, job.seed)
-    probe = Probe(job, shelf, running, accelerator)
-    metrics = Metrics(
-        job.folder / "metrics.jsonl",
-        steps,
-        training.logging_steps,
-        f"{job.arm} seed {job.seed}",
-        quiet=not accelerator.is_main_process,
-        track=_tracker(recipe, accelerator, job),
-    )
-    with metrics:
-        for line in moving.warnings(asked):
-            metrics.say(f"warning: {line}")
-        train(words, job.folder, accelerator, metrics, probe)
-    if accelerator.is_main_process:
-        # Before its adapters are merged: its teacher may be the student without them.
-        measured = _measured(probe.held_out()) | {"models": _models(student, teacher)}
-        save_student(merged(student), job.folder / "student")
-        write_text(job.folder / MEASURED, json.dumps(measured, indent=1))
-    for tracker in accelerator.trackers:
-        tracker.finish()
-    accelerator.wait_for_everyone()
-    accelerator.free_memory()
+    return words, running
+
+
+def leave(job: Job, running: Running, probe: Probe, shelf: Shelf) -> None:
+    """Measure the trained student and save it."""
+    teacher = shelf.teacher(job.recipe.teacher) if job.recipe.needs_teacher else None
+    # Before its adapters are merged: its teacher may be the student without them.
+    measured = _measured(probe.held_out()) | {"models": _models(running.student, teacher)}
+    save_student(merged(running.student), job.folder / "student")
+    write_text(job.folder / MEASURED, json.dumps(measured, indent=1))
 
 
 class Probe:

@@ -63,13 +63,13 @@ def distil(recipe: Recipe, *, command: str = "") -> Path:
         record = _claim(out, recipe, shelf, command)
     else:
         _same_caches(out, record, jobs, shelf)
-    _measure_untouched(recipe, jobs, shelf, accelerator)
+    measure_untouched(recipe, jobs, shelf, accelerator)
     for job in jobs:
         if not job.done:
             shelf.accelerator = accelerator = make_accelerator(job.recipe)
             run_job(job, shelf, accelerator)
     if accelerator.is_main_process:
-        _conclude(out, recipe, jobs, shelf, accelerator)
+        conclude(out, recipe, jobs, shelf, accelerator)
         record["minutes"] = round(record.get("minutes", 0) + (time.monotonic() - began) / 60, 2)
         record["finished"] = provenance.now()
         record |= _opened(recipe, jobs, shelf)
@@ -175,7 +175,8 @@ def _claim(out: Path, recipe: Recipe, shelf: Shelf, command: str) -> dict[str, A
     return record
 
 
-def _measure_untouched(recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerator: Accelerator) -> None:
+def measure_untouched(recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerator: Accelerator) -> None:
+    """Measure the student as it is before training, once for every student that there is."""
     if recipe.evaluation is None or not accelerator.is_main_process:
         return
     # A student that exists is the same for every seed; a new one is drawn anew.
@@ -198,7 +199,8 @@ def _untouched(out: Path, seed: int) -> Path:
     return out / "state" / UNTOUCHED / f"seed-{seed}" / MEASURED
 
 
-def _conclude(out: Path, recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerator: Accelerator) -> None:
+def conclude(out: Path, recipe: Recipe, jobs: list[Job], shelf: Shelf, accelerator: Accelerator) -> None:
+    """Write what came out of complete jobs: the table, what the models write, where they differ."""
     untouched = {
         job.seed: json.loads(_untouched(out, job.seed).read_text(encoding="utf-8"))
         for job in jobs

@@ -150,6 +150,19 @@ class OpenDataset:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing to take up."""
 
+    def lengths(self, step: int) -> list[list[int]]:
+        """Tokens of each row of this process's micro-batches; what is to be written counts whole."""
+        first = step * self.rows_per_step
+        starts = [
+            first + (m * self.processes + self.process) * self.micro_rows for m in range(self.micro_steps)
+        ]
+        return [[len(self._row(start + i).tokens) for i in range(self.micro_rows)] for start in starts]
+
+    @property
+    def any_order(self) -> bool:
+        """Whether a step can be made without those before it."""
+        return True
+
     def _row(self, index: int) -> Example:
         return self.examples[self.numbered(index)[1]]
 

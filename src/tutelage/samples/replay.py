@@ -82,6 +82,11 @@ class OpenReplay(OpenWritten):
         assert isinstance(made, OpenReplay)
         return dataclasses.replace(made, buffer=Buffer())
 
+    @property
+    def any_order(self) -> bool:
+        """No: a step uses what steps before it wrote."""
+        return False
+
     def state_dict(self) -> dict[str, Any]:
         """The buffer, and the collection of text that is not used up yet."""
         steps = {str(place): step for place, step in self.buffer.steps.items()}

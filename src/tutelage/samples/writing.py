@@ -159,28 +159,45 @@ class OpenWritten(OpenDataset):
             for batch in places
         ]
 
+    def lengths(self, step: int) -> list[list[int]]:
+        """Tokens of each row of this process's micro-batches; what is to be written counts whole."""
+        return [
+            [self._length(place) for place in self._places(step, micro)] for micro in range(self.micro_steps)
+        ]
+
+    def _length(self, place: int) -> int:
+        row = self._row(place)
+        if self.writer_of(place) == "dataset":
+            return len(row.tokens)
+        return len(self.prompt(row)) + self.how.max_new_tokens
+
+    @property
+    def any_order(self) -> bool:
+        """Whether a step can be made without those before it: where text is used once."""
+        return self.steps_per_collection == 1
+
+    @property
+    def steps_per_collection(self) -> int:
+        """Optimiser steps for which one collection of text is used."""
+        return self.how.inner_epochs * self.how.steps_per_rollout
+
     def state_dict(self) -> dict[str, Any]:
         """The collection of own text that is not used up yet."""
-        if self._lasts == 1:
+        if self.steps_per_collection == 1:
             return {}
         return {"collection": self.kept.collection, "rows": packed(self.kept.rows)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take a collection up again."""
-        if self._lasts > 1 and state:
+        if self.steps_per_collection > 1 and state:
             self.kept.collection = int(state["collection"])
             self.kept.rows = unpacked(state["rows"])
-
-    @property
-    def _lasts(self) -> int:
-        """Optimiser steps for which one collection of text is used."""
-        return self.how.inner_epochs * self.how.steps_per_rollout
 
     def _places(self, step: int, micro: int) -> list[int]:
         """Places in the run of the rows of a micro-batch of this process."""
         start = (micro * self.processes + self.process) * self.micro_rows
         within = range(start, start + self.micro_rows)
-        collection, inner = divmod(step, self._lasts)
+        collection, inner = divmod(step, self.steps_per_collection)
         each = self.how.steps_per_rollout
         epoch, part = divmod(inner, each)
         size = each * self.rows_per_step
@@ -193,11 +210,11 @@ class OpenWritten(OpenDataset):
 
     def _rows(self, step: int, places: list[list[int]]) -> dict[int, Example]:
         """The rows at all places of a step of this process, written where they are not yet."""
-        collection = step // self._lasts
-        if self._lasts == 1:
+        collection = step // self.steps_per_collection
+        if self.steps_per_collection == 1:
             return self._written_rows(step, places)
         if self.kept.collection != collection:
-            first = collection * self._lasts
+            first = collection * self.steps_per_collection
             rows: dict[int, Example] = {}
             for at in range(first, first + self.how.steps_per_rollout):
                 mine = [self._places(at, micro) for micro in range(self.micro_steps)]
