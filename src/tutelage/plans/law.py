@@ -12,7 +12,8 @@ Source: Busbridge et al. 2025, Distillation Scaling Laws, arXiv:2502.08606, equa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,7 @@ class Laws:
         error: their relative error of prediction; losses closer than that are not told apart.
         vocabulary: tokens of the tokenizer: a loss above its log is worse than guessing; None if unknown.
         smallest_parameters, smallest_tokens: below these a number is taken for one in another unit.
+        draws: the same laws fitted to resampled runs, each without draws of its own; empty if nobody did.
     """
 
     name: str
@@ -207,6 +209,21 @@ class Laws:
     vocabulary: int | None = None
     smallest_parameters: float = 1e3
     smallest_tokens: float = 1e6
+    draws: tuple[Laws, ...] = field(default=(), repr=False)
+
+    def band(self, of: Callable[[Laws], ArrayLike], level: float = 0.9) -> tuple[Numbers, Numbers] | None:
+        """Low and high percentile over the draws of anything that is computed from laws; None without draws.
+
+        Args:
+            of: a number, or an array of one shape, from one draw. Values that are not finite are left out.
+            level: share of the draws between the two.
+        """
+        if not self.draws:
+            return None
+        values = np.asarray([of(draw) for draw in self.draws], dtype=float)
+        values = np.where(np.isfinite(values), values, np.nan)
+        low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return low, high
 
     def student_loss(self, parameters: ArrayLike, tokens: ArrayLike, teacher_loss: ArrayLike) -> Numbers:
         """Cross-entropy of a distilled student in nats per token, elementwise; never below the teacher's.
