@@ -86,7 +86,7 @@ class Design:
     held_student: Cell
     held_supervised: tuple[Cell, ...]
     amounts: tuple[str, ...] = tuple(TOKENS)
-    rates: tuple[float, ...] = (0.002, 0.004, 0.008, 0.016)
+    rates: tuple[float, ...] = (0.004, 0.008, 0.016)
     largest: str = "332k"
     divide: int = 1
     measured: int = 1024
@@ -275,6 +275,7 @@ class Bed:
                 "lr_scheduler_type": "cosine",
                 "warmup_steps": max(1, round(0.05 * steps)),
                 "weight_decay": 1e-4,
+                "adam_beta2": 0.95,
                 "logging_steps": steps,
                 "save_steps": 500,
                 "save_total_limit": 1,
@@ -313,6 +314,8 @@ def config(layers: int, width: int) -> dict[str, Any]:
         "intermediate_size": round(8 * width / 3),
         "max_position_embeddings": CONTEXT + 1,
         "tie_word_embeddings": False,
+        # With the usual 0.02 models of these widths start so flat that they still say bigrams when they end.
+        "initializer_range": width**-0.5,
     }
 
 
