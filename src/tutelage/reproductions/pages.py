@@ -179,6 +179,8 @@ def _bold(claim: Mapping[str, Any]) -> str:
 
 
 def _numbers(arms: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
+    # What nothing in this table has, another may have.
+    columns = [one for one in columns if any(arm["numbers"].get(one.number) for arm in arms)]
     rows = [
         [
             arm["name"].replace("_", " "),

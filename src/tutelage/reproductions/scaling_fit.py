@@ -1,7 +1,7 @@
 """Both laws fitted to the runs of the miniature study, and held against runs that no fit saw.
 
-The supervised law is fitted first; it says what each student would reach by itself. The law with a teacher has
-the reduced form, as studies of this size do.
+The supervised law is fitted first; it says what each student would reach by itself. The law with a teacher
+has the reduced form, as in all studies of this size.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tutelage.plans.fit import Effort
 from tutelage.plans.fitting import Study, fit_study
 from tutelage.plans.held_out import Errors, disorder, errors
 from tutelage.plans.runs import Trained
@@ -32,6 +33,9 @@ from tutelage.reproductions.scaling_bed import (
 
 DRAWS = 200
 """Of the bootstrap."""
+
+LITTLE = Effort(screened=300, kept=4, finalists=2, deltas=(1e-2, 1e-3))
+"""Of a smoke test."""
 
 CURVE = 40
 """Points of a fitted curve."""
@@ -62,16 +66,17 @@ def fits(bed: Bed) -> list[Piece]:
 
 
 def fitted(bed: Bed) -> Outcome:
-    """Everything that is told about both laws, by arm: numbers as ``arm:number``, courses as ``arm:course``."""
+    """What is told about both laws: numbers as ``arm:number``, courses as ``arm:course``."""
     seen, held = runs_of(bed)
-    study = fit_study(seen, form="reduced")
+    little = bed.design.divide > 1
+    study = fit_study(seen, form="reduced", effort=LITTLE if little else None)
     off = errors(study, held)
     numbers = {f"{SUPERVISED}:noise": noise(bed)}
     for arm, kind in ((SUPERVISED, "supervised"), (DISTILLED, "distilled")):
         told = {"runs": float(len(getattr(study, kind)))} | _told(off[kind])
         numbers |= {f"{arm}:{name}": value for name, value in told.items()}
-    numbers |= {f"{DISTILLED}:disorder": disorder(study)}
-    numbers |= _coefficients(study)
+    numbers |= {f"{DISTILLED}:disorder": disorder(study, times=1 if little else 3)}
+    numbers |= _coefficients(study, 10 if little else DRAWS)
     courses = {f"{HELD}:predicted": _pairs(study, held)}
     courses[f"{SUPERVISED}:predicted"] = _pairs(study, study.supervised)
     courses[f"{DISTILLED}:predicted"] = _pairs(study, study.distilled)
@@ -93,7 +98,7 @@ def runs_of(bed: Bed) -> tuple[list[Trained], list[Trained]]:
 
 
 def noise(bed: Bed) -> float:
-    """What another seed does to a loss, as a share of it: the standard deviation over the cells made twice."""
+    """What another seed does to a loss, as a share of it: a standard deviation, from the cells made twice."""
     twice = [
         math.log(
             bed.numbers(supervised_name(cell))[LOSS] / bed.numbers(supervised_name(cell) + "-again")[LOSS]
@@ -131,10 +136,10 @@ def _told(off: Errors) -> dict[str, float]:
     } | others
 
 
-def _coefficients(study: Study) -> dict[str, float]:
+def _coefficients(study: Study, count: int) -> dict[str, float]:
     """What the runs determine, with the 90 % band of the bootstrap as ``_low`` and ``_high``."""
     found = {name: float(value) for name, value in _known(study).items()}
-    draws = [_known(draw) for draw in study.bootstrapped(DRAWS, seed=0)]
+    draws = [_known(draw) for draw in study.bootstrapped(count, seed=0)]
     bands = {name: np.quantile([draw[name] for draw in draws], (0.05, 0.95)) for name in found}
     taught = study.distillation_fit
     assert taught is not None
