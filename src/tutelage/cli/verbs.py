@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.cli import caching, evaluating, listing, reproducing, serving
+from tutelage.cli import caching, evaluating, listing, planning, reproducing, serving
 from tutelage.recipes import load
 
 app = typer.Typer(
@@ -137,6 +137,9 @@ app.command()(reproducing.reproduce)
 
 
 app.add_typer(caching.cache)
+
+
+app.add_typer(planning.plan)
 
 
 @app.command("list")

@@ -45,6 +45,16 @@ class LanguageModel:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
+    def inner_parameters(self) -> int:
+        """Parameters without embeddings, of tokens or positions, and without the output layer."""
+        model: Any = self.model
+        outside = [part.weight for part in model.modules() if isinstance(part, torch.nn.Embedding)]
+        output = model.get_output_embeddings()
+        outside += [] if output is None else list(output.parameters(recurse=False))
+        named = {id(weight) for weight in outside}
+        return sum(weight.numel() for weight in model.parameters() if id(weight) not in named)
+
+    @property
     def pad_id(self) -> int:
         """Token id that fills short rows up."""
         tokenizer: Any = self.tokenizer

@@ -40,6 +40,11 @@ class Vocabulary:
         return len(self.tokens)
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of tokens and rules: losses per token compare only where it is the same."""
+        return _hash([self.tokens, self.rules])
+
+    @property
     def unassigned(self) -> tuple[int, ...]:
         """Ids below ``width`` that are no token."""
         return tuple(i for i, token in enumerate(self.tokens) if token is None)

@@ -1,13 +1,24 @@
-"""What compute to spend: one file a plan, one line each in this table. None exists yet."""
+"""What compute to spend: a question a line, and who answers it; arithmetic on a law, no model is loaded."""
 
 from typing import Any
 
-from tutelage.registry import Table
+from tutelage.registry import Entry, Table
 
-TABLE = Table("plans", {})
+_PAPER = "distillation-scaling-laws"
+
+TABLE = Table(
+    "plans",
+    {
+        "student": Entry("tutelage.plans.answer:plan_student", paper=_PAPER),
+        "fit": Entry("tutelage.plans.fitted:fit_runs", paper=_PAPER),
+        "teacher": Entry("tutelage.plans.choosing:plan_teacher", paper=_PAPER),
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name in TABLE:
-        return TABLE.load(name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return TABLE.attribute(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return ["TABLE", *(entry.attribute for entry in TABLE.values())]

@@ -40,8 +40,8 @@ def resampled(strata: Sequence[str], draws: int, rng: np.random.Generator) -> Re
     """Runs drawn with replacement, as many as there are, within each stratum.
 
     Args:
-        strata: of each run; a teacher or a budget, so that none of them vanishes from a draw. Those of one run
-            are put together.
+        strata: of each run; a teacher or a budget, so that none of them vanishes from a draw. Those of one
+            run are put together.
         draws: how many.
     """
     counts = np.zeros((draws, len(strata)), np.int64)

@@ -3,8 +3,9 @@
     objective(theta, delta) = sum over runs of huber(log L(theta) - log L, delta) / delta
 
 Summed and never averaged: a mean makes L-BFGS-B stop early. The loss is sharpened from 1e-2 to 1e-4, because
-at 1e-4 it is nearly the sum of absolute errors, on which starts far away stall. What L-BFGS-B leaves is
-polished by damped Gauss-Newton steps, which move along the flat directions of these laws where it does not.
+at 1e-4 it is nearly the sum of absolute errors, on which starts far away stall. L-BFGS-B is helped by damped
+Gauss-Newton steps, which all starts take at once and which move along the flat directions of these laws where
+it does not: before it, to choose the starts that are worth its time, and after it, to end.
 
 Source: Busbridge et al. 2025, arXiv:2502.08606, appendix F; the flaw of means: Besiroglu et al. 2024,
 arXiv:2404.10102. Annealing, screening and polish are ours.
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tutelage.errors import MissingExtra, OutOfRange
 from tutelage.plans.forms import Form, Points
@@ -33,8 +35,8 @@ class Effort:
 
     Attributes:
         screened: starts whose objective is evaluated once.
-        kept: of those, how many are followed by L-BFGS-B.
-        finalists: how many are followed to the sharpest loss.
+        kept: of those, how many are followed at all.
+        finalists: how many are followed by L-BFGS-B, to the sharpest loss.
         deltas: where the Huber loss turns from a square into a straight line, in log loss, one after another.
         seed: of the starts.
     """
@@ -128,8 +130,12 @@ def fit_law(
     first = objectives(form, starts, points, measured, weights, effort.deltas[0])
     order = np.argsort(first, kind="stable")[: effort.kept]
     order = np.unique(np.concatenate([np.arange(len(also), dtype=int), order]))
-    found, values = starts[order], first[order]
+    # All of them at once; L-BFGS-B then has a short way from the few that are worth it.
+    found, values = polished(form, starts[order], points, measured, limits, effort.deltas[0])
+    best = np.argsort(values, kind="stable")[: effort.finalists]
+    found = found[best]
     for delta in effort.deltas:
+        found, _ = polished(form, found, points, measured, limits, delta)
         found = np.stack([_descended(form, one, points, measured, limits, delta) for one in found])
         values = objectives(form, found, points, measured, weights, delta)
         best = np.argsort(values, kind="stable")[: effort.finalists]
@@ -239,7 +245,7 @@ def _descended(
         jac=True,
         method="L-BFGS-B",
         bounds=limits,
-        options={"maxiter": 500, "maxfun": 800, "maxcor": 20, "ftol": 1e-12, "gtol": 1e-8},
+        options={"maxiter": 200, "maxfun": 300, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-7},
     )
     return np.clip(found.x, limits[:, 0], limits[:, 1])
 
@@ -290,9 +296,9 @@ def _told(
     )
 
 
-def _scatter(slopes: Numbers, residuals: Numbers, held: Numbers) -> Numbers:
+def _scatter(slopes: Numbers, residuals: Numbers, held: NDArray[np.bool_]) -> Numbers:
     """A root of the covariance in the straight-line approximation at the optimum."""
-    free = np.flatnonzero(~held)
+    free = np.flatnonzero(np.logical_not(held))
     spare = max(len(residuals) - len(free), 1)
     variance = float((residuals**2).sum() / spare)
     values, vectors = np.linalg.eigh(slopes[free] @ slopes[free].T)

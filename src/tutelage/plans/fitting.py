@@ -25,7 +25,9 @@ from tutelage.plans.law import CutOffLaw, DistillationLaw, Laws, Numbers, Ranges
 from tutelage.plans.runs import Trained, mixed_tokenizers
 
 FEW = 100
-"""Distilled runs below which the reduced form is fitted, and errors are called small only below 1e-3."""
+"""Runs of a kind below which a study is small: its form is the reduced one, its sharpest loss 1e-3."""
+
+SMALL = Effort(kept=24, finalists=4, deltas=(1e-2, 1e-3))
 
 _UNSURE = 0.7
 
@@ -167,7 +169,7 @@ def fit_study(
     first, second = _held(fixed or {}, shape)
     if effort is None:
         few = max(len(supervised), len(distilled)) < FEW
-        effort = Effort(deltas=(1e-2, 1e-3)) if few else Effort()
+        effort = SMALL if few else Effort()
     # Without gamma and E, which may be held, this is the least that says anything.
     refuse_unidentified(supervised, len(SUPERVISED.names) - len(first))
     if distilled:
@@ -193,8 +195,8 @@ def distilled_points(runs: Sequence[Trained], laws: Sequence[SupervisedLaw]) -> 
     unaided = np.stack([law.log_loss(np.exp(size), np.exp(data)) for law in laws])
     measured = np.array([np.nan if run.teacher_loss is None else np.log(run.teacher_loss) for run in runs])
     teacher = np.tile(measured, (len(laws), 1))
-    missing = np.flatnonzero(np.isnan(measured))
-    if len(missing):
+    missing = np.flatnonzero(np.isnan(measured)).tolist()
+    if missing:
         sizes = [runs[i].teacher_parameters for i in missing]
         tokens = [runs[i].teacher_tokens for i in missing]
         for row, law in zip(teacher, laws, strict=True):

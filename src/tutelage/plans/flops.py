@@ -9,18 +9,23 @@ Source: Busbridge et al. 2025, arXiv:2502.08606, appendix H, equations 59 and 66
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tutelage.errors import OutOfRange
 
+Size = TypeVar("Size", float, NDArray[np.float64])
+"""One number, or an array of them."""
 
+
+@runtime_checkable
 class Cost(Protocol):
     """Forward FLOPs per token of a model of some size."""
 
-    def flops(self, parameters: float) -> float:
-        """FLOP per token of a model with that many parameters, embeddings not counted."""
+    def flops(self, parameters: Size) -> Size:
+        """FLOP per token of models with that many parameters, embeddings not counted; elementwise."""
         ...
 
 
@@ -42,7 +47,7 @@ class Family:
     aspect: float = 128.0
     omega: float = 12.0
 
-    def flops(self, parameters: float) -> float:
+    def flops(self, parameters: Size) -> Size:
         """Forward FLOP per token; arrays go through elementwise."""
         attention = (self.aspect * self.omega**2) ** (-1 / 3) * self.context
         output = (self.aspect / self.omega) ** (1 / 3) * self.vocabulary

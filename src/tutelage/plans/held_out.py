@@ -190,7 +190,7 @@ def disorder(study: Study, seed: int = 0, times: int = 3) -> float:
     assert points.unaided is not None
     found = []
     for _ in range(times):
-        teacher = rng.permutation(points.teacher[0])
+        teacher = points.teacher[0][rng.permutation(points.teacher.shape[1])]
         mixed = Points(points.size, points.data, teacher, points.unaided[0])
         effort = Effort(screened=2000, kept=8, finalists=3, deltas=(1e-2, fit.delta), seed=seed)
         again = fit_law(

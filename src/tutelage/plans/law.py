@@ -12,16 +12,18 @@ Source: Busbridge et al. 2025, Distillation Scaling Laws, arXiv:2502.08606, equa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tutelage.errors import OutOfRange
 
 Numbers = NDArray[np.float64]
+ArrayLike = float | int | Sequence[Any] | NDArray[Any]
+"""What is taken for numbers; numpy's type of this name takes no float when types are checked at run time."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,11 @@ class SupervisedLaw:
         """Natural log of the loss, elementwise over arrays that broadcast; infinite tokens are legal."""
         n, d = _log(parameters), _log(tokens)
         reducible = np.logaddexp(np.log(self.A) - self.alpha * n, np.log(self.B) - self.beta * d)
-        return np.logaddexp(np.log(self.E), self.gamma * reducible)
+        return np.asarray(np.logaddexp(np.log(self.E), self.gamma * reducible))
 
     def loss(self, parameters: ArrayLike, tokens: ArrayLike) -> Numbers:
         """Nats per token, elementwise."""
-        return np.exp(self.log_loss(parameters, tokens))
+        return np.asarray(np.exp(self.log_loss(parameters, tokens)))
 
     def limit(self, parameters: ArrayLike) -> Numbers:
         """What a size reaches with infinitely many tokens, nats per token."""
@@ -111,8 +113,8 @@ class Imitation:
         teacher, unaided = np.asarray(log_teacher, float), np.asarray(log_unaided, float)
         n, d = _log(parameters), _log(tokens)
         reached = np.logaddexp(np.log(self.A) - self.alpha * n, np.log(self.B) - self.beta * d)
-        gap = -self.c0 * teacher + self.log_fading(teacher - unaided) + self.gamma * reached
-        return np.logaddexp(teacher, gap)
+        gap = -self.c0 * teacher + self.log_fading(np.asarray(teacher - unaided)) + self.gamma * reached
+        return np.asarray(np.logaddexp(teacher, gap))
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class DistillationLaw(Imitation):
     d1: float
 
     def log_fading(self, log_ratio: Numbers) -> Numbers:
-        return -self.c1 * self.f1 * np.logaddexp(0.0, (log_ratio - np.log(self.d1)) / self.f1)
+        return np.asarray(-self.c1 * self.f1 * np.logaddexp(0.0, (log_ratio - np.log(self.d1)) / self.f1))
 
     @property
     def ratio_at_half(self) -> float:
@@ -158,7 +160,7 @@ class CutOffLaw(Imitation):
     f1: float
 
     def log_fading(self, log_ratio: Numbers) -> Numbers:
-        return -self.kappa * np.exp(log_ratio / self.f1)
+        return np.asarray(-self.kappa * np.exp(log_ratio / self.f1))
 
     @property
     def ratio_at_half(self) -> float:
@@ -223,7 +225,7 @@ class Laws:
         values = np.asarray([of(draw) for draw in self.draws], dtype=float)
         values = np.where(np.isfinite(values), values, np.nan)
         low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return low, high
+        return np.asarray(low), np.asarray(high)
 
     def student_loss(self, parameters: ArrayLike, tokens: ArrayLike, teacher_loss: ArrayLike) -> Numbers:
         """Cross-entropy of a distilled student in nats per token, elementwise; never below the teacher's.
@@ -243,12 +245,12 @@ class Laws:
                 fix="use `reconciled`, or fit your own with `tutelage plan fit`",
             )
         unaided = self.supervised.log_loss(parameters, tokens)
-        teacher = np.log(np.asarray(teacher_loss, float))
-        return np.exp(self.distillation.log_loss(parameters, tokens, teacher, unaided))
+        teacher = _log(teacher_loss)
+        return np.asarray(np.exp(self.distillation.log_loss(parameters, tokens, teacher, unaided)))
 
 
 def _log(values: ArrayLike) -> Numbers:
-    return np.log(np.asarray(values, dtype=float))
+    return np.asarray(np.log(np.asarray(values, dtype=float)))
 
 
 def _positive(law: Any) -> None:

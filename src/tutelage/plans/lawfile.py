@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def read_laws(path: Path) -> Laws:
                 made.smallest_tokens,
             )
         )
-    return Laws(**(vars(made) | {"draws": tuple(draws)}))
+    return replace(made, draws=tuple(draws))
 
 
 def laws_named(word: str) -> Laws:
@@ -151,7 +151,7 @@ def _taught(laws: Laws) -> dict[str, Any] | None:
 def _distillation(path: Path, here: str, found: Any) -> DistillationLaw | CutOffLaw | None:
     if found is None:
         return None
-    form = found.get("form") if isinstance(found, dict) else None
+    form = str(found.get("form")) if isinstance(found, dict) else ""
     if form not in FORMS:
         raise _damaged(path, f"{here} has the form {form!r}, not one of {', '.join(FORMS)}")
     return _law(path, here, FORMS[form], {name: value for name, value in found.items() if name != "form"})

@@ -2,8 +2,9 @@
 
 One line a run. Columns, of which other names are understood: `N` parameters without embeddings, `D`
 training tokens, `L` held-out loss in nats per token; for a distilled run also `L_T`, the teacher's own
-held-out loss on the same text, or else `N_T` and `D_T`, from which the supervised law predicts it. Optional: `name`, `seed`,
-`teacher`, `profile` (runs of one budget), `tokenizer`, `temperature`, `lambda`. Other columns are not read.
+held-out loss on the same text, or else `N_T` and `D_T`, from which the supervised law predicts it.
+Optional: `name`, `seed`, `teacher`, `profile` (runs of one budget), `tokenizer`, `temperature`, `lambda`.
+Other columns are not read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from tutelage.errors import OutOfRange, TutelageError
 
 HIGHEST_LOSS = 15.0
+FEWEST = (100.0, 1000.0)
+"""Parameters and tokens: a run with fewer is one in another unit."""
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "N": ("n_s", "params", "parameters", "student_parameters", "non_embedding_parameters"),
@@ -79,6 +82,13 @@ class Trained:
         ):
             if value is not None:
                 _positive(here, what, value)
+        for what, value, least in (("N", self.parameters, FEWEST[0]), ("D", self.tokens, FEWEST[1])):
+            if value < least:
+                raise OutOfRange(
+                    f"{here}{what} is {value:g}: in millions or billions?",
+                    expected=f"a raw number, at least {least:g}",
+                    fix=f"write {value:g}e9 if it is in billions, {value:g}e6 if it is in millions",
+                )
         for what, value in (("L", self.loss), ("L_T", self.teacher_loss)):
             if value is not None and value > HIGHEST_LOSS:
                 raise OutOfRange(

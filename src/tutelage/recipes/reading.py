@@ -58,9 +58,16 @@ class Reader:
         return self._word(node, key, families()[family])
 
     def plan(self, node: Node) -> str:
-        """The plan, of which there is only ``none`` so far."""
+        """The plan, of which a recipe knows only ``none``: the table's names are questions asked before."""
         if node.value not in NONE:
-            self.faults.tell(node.spot, families()["plans"].unknown(node.shown(), f"{node.spot.text}: "))
+            name = node.shown().strip("'\"")
+            asked = f"`tutelage plan {name}` is asked before a run" if name in families()["plans"] else ""
+            self.faults.add(
+                node.spot,
+                f"unknown plan {node.shown()}",
+                expected="none: how long a run takes is said under `training`",
+                fix=f"write `plan: none`; {asked or '`tutelage plan` tells what to spend'}",
+            )
         return "none"
 
     def student(self, node: Node) -> StudentWord | None:

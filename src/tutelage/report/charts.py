@@ -114,7 +114,7 @@ def line_chart(
             add(group, "circle", class_="end", cx=mean[-1][0], cy=mean[-1][1], r=3)
             labels.append((line.name, line.style, *mean[-1]))
     if frame.right > 40:
-        _names(svg, labels, frame)
+        end_names(svg, labels, frame)
         svg.set("data-readout", _readout(lines, along, frame, digits))
     return markup(svg)
 
@@ -136,7 +136,7 @@ def _grid(svg: Element, along: Axis, up: Axis, frame: Frame, unit: str) -> None:
     add(group, "text", "step", class_="unit", x=middle, y=frame.height - 5, text_anchor="middle")
 
 
-def _names(svg: Element, labels: list[tuple[str, str, float, float]], frame: Frame) -> None:
+def end_names(svg: Element, labels: list[tuple[str, str, float, float]], frame: Frame) -> None:
     """Names beside the ends of their lines, moved apart, each led to by a thin line."""
     group = add(svg, "g", class_="names", aria_hidden="true")
     wanted = [y for *_, y in labels]

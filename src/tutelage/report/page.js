@@ -67,7 +67,7 @@
       cursor.setAttribute("x1", told.x[best]);
       cursor.setAttribute("x2", told.x[best]);
       chart.append(cursor);
-      readout.replaceChildren(line("step", told.step[best], false));
+      readout.replaceChildren(line(told.along ?? "step", told.step[best], false));
       for (const [name, values] of told.arms) if (values[best]) readout.append(line(name, values[best], true));
       readout.classList.add("on");
       // At the top, right of the pointer: curves of a loss leave that corner empty.

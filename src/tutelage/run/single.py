@@ -91,7 +91,7 @@ def run_job(job: Job, shelf: Shelf, accelerator: Accelerator) -> None:
         train(words, job.folder, accelerator, metrics, probe)
     if accelerator.is_main_process:
         # Before its adapters are merged: its teacher may be the student without them.
-        measured = _measured(probe.held_out())
+        measured = _measured(probe.held_out()) | {"models": _models(student, teacher)}
         save_student(merged(student), job.folder / "student")
         write_text(job.folder / MEASURED, json.dumps(measured, indent=1))
     for tracker in accelerator.trackers:
@@ -208,6 +208,20 @@ def _measured(found: HeldOut) -> dict[str, Any]:
         "tokens": int(found.tokens.sum()),
         "calibration": found.bins.sum(0).tolist(),
     }
+
+
+def _models(student: LanguageModel, teacher: Any) -> dict[str, Any]:
+    # A scaling law speaks of parameters without embeddings and of losses per token of one vocabulary.
+    def sizes(model: LanguageModel) -> dict[str, Any]:
+        return {
+            "parameters": model.parameters,
+            "inner_parameters": model.inner_parameters,
+            "vocabulary": model.vocabulary.width,
+            "vocabulary_sha256": model.vocabulary.digest,
+        }
+
+    loaded = getattr(teacher, "loaded", None)
+    return {"student": sizes(student)} | ({} if loaded is None else {"teacher": sizes(loaded)})
 
 
 def _tracker(recipe: Recipe, accelerator: Accelerator, job: Job) -> Any:

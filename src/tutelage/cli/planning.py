@@ -1,0 +1,248 @@
+"""The verbs of `tutelage plan`: what to spend, on which teacher, or "do not distil"."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from tutelage.errors import nearest
+
+RECIPE = "recipe"
+"""The hidden command that a first word which is no verb is handed to."""
+
+
+class PlanGroup(typer.core.TyperGroup):
+    """A group in which a recipe may stand where a verb is expected."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb of a command line; a word that is none is a recipe, if recipes can be planned."""
+        first = args[0] if args else ""
+        looks_typed = "." not in first and "/" not in first and nearest(first, self._verbs())
+        if RECIPE in self.commands and first not in self.commands and not looks_typed:
+            args = [RECIPE, *args]
+        return super().resolve_command(ctx, args)
+
+    def _verbs(self) -> list[str]:
+        return [name for name in self.commands if name != RECIPE]
+
+
+plan = typer.Typer(
+    name="plan",
+    cls=PlanGroup,
+    help="Before anything is spent: distil or not, with which teacher, for how many tokens, at what cost.",
+    no_args_is_help=False,
+    rich_markup_mode=None,
+)
+
+Size = Annotated[str, typer.Argument(metavar="SIZE", help="Parameters without embeddings, such as 1B.")]
+Budget = Annotated[str | None, typer.Option(help="FLOP for this student and its share of the teacher.")]
+Tokens = Annotated[str | None, typer.Option(help="Tokens the student may see, such as 512B.")]
+Unique = Annotated[str | None, typer.Option(help="Tokens of text there are; seen `--epochs` times at most.")]
+Epochs = Annotated[float, typer.Option(help="How often each of them may be seen.")]
+Teachers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--teacher",
+        metavar="KEY=VALUE,...",
+        help="A teacher that exists: loss (nats on your text), size, tokens, flops, name; may be repeated.",
+    ),
+]
+Who = Annotated[
+    str | None,
+    typer.Option(
+        "--scenario",
+        help="Who pays for the teacher: free, inference (its logits), pretraining (its training) or both; "
+        "inference if a `--teacher` is given, else both.",
+    ),
+]
+Students = Annotated[int, typer.Option(min=1, help="Students that share the training of one teacher.")]
+Rows = Annotated[bool, typer.Option("--rows-shared", help="They share stored logits of the same tokens too.")]
+LogitsShare = Annotated[float | None, typer.Option(help="Share of the logits' cost, 0 to 1 (delta_lgt).")]
+TrainingShare = Annotated[
+    float | None, typer.Option(help="Share of the training's cost, 0 to 1 (delta_pre).")
+]
+TeacherTokens = Annotated[str | None, typer.Option(help="Tokens a teacher has seen, or may see.")]
+ForwardFlops = Annotated[str | None, typer.Option(help="Forward FLOP per token of the student's real shape.")]
+Law = Annotated[str, typer.Option(help="Coefficients: a name of `plan laws`, or a file of `plan fit`.")]
+Context = Annotated[int, typer.Option(min=1, help="Tokens of a sequence, for the cost of attention.")]
+Vocabulary = Annotated[int, typer.Option(min=1, help="Tokens of the tokenizer, for the cost of the output.")]
+Aspect = Annotated[float, typer.Option(min=1, help="Width of the models over their layers.")]
+Target = Annotated[str | None, typer.Option(help="A loss in nats; its cheapest budgets are told too.")]
+Served = Annotated[str | None, typer.Option(help="Tokens it will serve; with a target, the cheapest size.")]
+Peak = Annotated[str | None, typer.Option(help="Peak FLOP per second of a device, for hours and price.")]
+Mfu = Annotated[float, typer.Option(help="Share of the peak that training reaches.")]
+TeacherMfu = Annotated[float, typer.Option(help="Share of the peak of a teacher's forward pass.")]
+Throughput = Annotated[str | None, typer.Option(help="Measured FLOP per second of a device in training.")]
+TeacherThroughput = Annotated[str | None, typer.Option(help="The same of a teacher's forward pass.")]
+Devices = Annotated[int, typer.Option(min=1, help="Devices that work together.")]
+Price = Annotated[float | None, typer.Option(help="Price of a device for an hour.")]
+Entries = Annotated[int | None, typer.Option(help="Kept tokens of a stored row, for the size on disk.")]
+EntryBytes = Annotated[float, typer.Option(help="Bytes of a kept token: index and probability.")]
+DiskPrice = Annotated[float | None, typer.Option(help="Price of a terabyte for a month.")]
+Temperature = Annotated[float, typer.Option(help="Of the objective; the law knows 1.")]
+Mixing = Annotated[float, typer.Option(help="Weight of the teacher against gold tokens; the law knows 1.")]
+TopK = Annotated[int | None, typer.Option(help="Kept tokens in the objective; the law knows all.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page with the curves.")]
+
+
+@plan.command()
+def student(
+    size: Size,
+    budget: Budget = None,
+    tokens: Tokens = None,
+    unique_tokens: Unique = None,
+    epochs: Epochs = 4,
+    teacher: Teachers = None,
+    scenario: Who = None,
+    students: Students = 1,
+    rows_shared: Rows = False,
+    logits_share: LogitsShare = None,
+    training_share: TrainingShare = None,
+    teacher_tokens: TeacherTokens = None,
+    forward_flops: ForwardFlops = None,
+    law: Law = "reconciled",
+    context: Context = 4096,
+    vocabulary: Vocabulary = 32768,
+    aspect: Aspect = 128,
+    target_loss: Target = None,
+    served_tokens: Served = None,
+    peak: Peak = None,
+    mfu: Mfu = 0.4,
+    teacher_mfu: TeacherMfu = 0.5,
+    throughput: Throughput = None,
+    teacher_throughput: TeacherThroughput = None,
+    devices: Devices = 1,
+    price_per_hour: Price = None,
+    stored_entries: Entries = None,
+    entry_bytes: EntryBytes = 6,
+    price_per_terabyte: DiskPrice = None,
+    temperature: Temperature = 1,
+    mixing: Mixing = 1,
+    top_k: TopK = None,
+    as_json: AsJson = False,
+    html: Html = None,
+) -> None:
+    """Distil this student, or train it without a teacher? Exit status 3 says: without."""
+    from tutelage.cli import asking
+
+    problem = asking.problem(**_only(locals(), asking.PROBLEM))
+    machine = asking.machine(**_only(locals(), asking.MACHINE))
+    storage = asking.storage(stored_entries, entry_bytes, price_per_terabyte)
+    from tutelage.plans.answer import plan_student
+    from tutelage.plans.cautions import outside, repeated
+
+    more = (*outside(temperature=temperature, mixing=mixing, top_k=top_k),)
+    found = plan_student(
+        problem,
+        target=asking.number(target_loss, "--target-loss"),
+        served=asking.number(served_tokens, "--served-tokens"),
+        rows=rows_shared,
+        machine=machine,
+        storage=storage,
+        more=(*more, *(repeated(epochs) if unique_tokens else ())),
+    )
+    if html is not None:
+        from tutelage.report.plan_page import write_plan
+
+        write_plan(found, html)
+    _print(found, as_json)
+    raise typer.Exit(found.exit_status)
+
+
+@plan.command()
+def teacher(
+    size: Size,
+    budget: Budget = None,
+    tokens: Tokens = None,
+    unique_tokens: Unique = None,
+    epochs: Epochs = 4,
+    teacher: Teachers = None,
+    scenario: Who = None,
+    students: Students = 1,
+    rows_shared: Rows = False,
+    logits_share: LogitsShare = None,
+    training_share: TrainingShare = None,
+    teacher_tokens: TeacherTokens = None,
+    forward_flops: ForwardFlops = None,
+    law: Law = "reconciled",
+    context: Context = 4096,
+    vocabulary: Vocabulary = 32768,
+    aspect: Aspect = 128,
+    as_json: AsJson = False,
+) -> None:
+    """How good a teacher does this student want, and which of yours? Exit status 3 says: none of them."""
+    from tutelage.cli import asking
+
+    told = _only(locals(), asking.PROBLEM)
+    if not teacher and scenario is None:
+        told["scenario"] = "free"
+    problem = asking.problem(**told)
+    from tutelage.plans.cautions import repeated
+    from tutelage.plans.choosing import plan_teacher
+
+    found = plan_teacher(problem, more=tuple(repeated(epochs)) if unique_tokens else ())
+    _print(found, as_json)
+    raise typer.Exit(found.exit_status)
+
+
+@plan.command()
+def fit(
+    runs: Annotated[
+        Path, typer.Argument(help="A CSV file (N, D, L; L_T where there was a teacher) or runs/.")
+    ],
+    law_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the laws, for `--law`.")] = None,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(help="A share, or names of runs and teachers with commas; else every run by turns."),
+    ] = None,
+    form: Annotated[str, typer.Option(help="Of the law with a teacher: full, reduced, or auto.")] = "auto",
+    hold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A coefficient that is not fitted, such as gamma=1."),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=0, help="Resamples of the runs, for the bands.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of starts, resamples and shuffles.")] = 0,
+    vocabulary: Annotated[int | None, typer.Option(min=2, help="Tokens of the runs' tokenizer.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Both laws of your own runs, with bands and errors on runs not seen. Exit status 3: do not use them."""
+    from tutelage.cli import asking
+    from tutelage.plans.fitted import fit_runs
+
+    found = fit_runs(
+        runs,
+        law_out=law_out,
+        hold_out=asking.held_out(hold_out),
+        form=form,  # type: ignore[arg-type]
+        fixed=asking.coefficients(hold or []),
+        draws=draws,
+        seed=seed,
+        vocabulary=vocabulary,
+        command=" ".join(["tutelage", *sys.argv[1:]]),
+    )
+    _print(found, as_json)
+    raise typer.Exit(found.exit_status)
+
+
+@plan.command()
+def laws(as_json: AsJson = False) -> None:
+    """The published coefficients, with where they are from and what they cover."""
+    from tutelage.cli import asking
+
+    print(json.dumps(asking.laws_json(), indent=2, ensure_ascii=False) if as_json else asking.laws_text())
+
+
+def _only(given: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Of everything that was typed, what one part of the question needs."""
+    return {name: given[name] for name in names}
+
+
+def _print(result: Any, as_json: bool) -> None:
+    said = json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    print(said if as_json else result.text())
