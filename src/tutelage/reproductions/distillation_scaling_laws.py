@@ -10,8 +10,11 @@ from pathlib import Path
 from tutelage.reproductions.parts import Column, Course, Piece, Reproduction
 from tutelage.reproductions.scaling_arithmetic import arithmetic
 from tutelage.reproductions.scaling_bed import HALF_HOUR, SMOKE, TEN_MINUTES, Bed, Design
-from tutelage.reproductions.scaling_claims import of_the_paper, of_the_study
+from tutelage.reproductions.scaling_claims import of_planted_laws, of_the_paper, of_the_study
 from tutelage.reproductions.scaling_fit import fits
+from tutelage.reproductions.scaling_recovery import recovered
+
+PLANTED_NOISE, PLANTED_SEEDS = 0.003, 3
 
 
 def distillation_scaling_laws() -> Reproduction:
@@ -21,7 +24,7 @@ def distillation_scaling_laws() -> Reproduction:
         paper="distillation-scaling-laws",
         about=ABOUT,
         pieces=pieces,
-        claims=(*of_the_study(), *of_the_paper()),
+        claims=(*of_the_study(), *of_planted_laws(), *of_the_paper()),
         columns=COLUMNS,
         planes=(),
         set_ups={
@@ -29,6 +32,7 @@ def distillation_scaling_laws() -> Reproduction:
             "supervised": "models that learn from the teachers' half of the text",
             "distilled": "students of those models, on the other half of the text",
             "rate": "the choice of the learning rate, and what half and double of it do; one seed",
+            "planted": "laws that were planted in made-up runs, found again; nothing is trained",
             "printed": "numbers of the paper against the same numbers from its laws; nothing is trained",
         },
         notes=NOTES,
@@ -72,7 +76,26 @@ def longer(folder: Path, seed: int) -> list[Piece]:
 
 def _pieces(folder: Path, seed: int, design: Design) -> list[Piece]:
     bed = Bed(folder, seed, design)
-    return [*bed.common(), *arithmetic(), *bed.supervised(), *bed.distilled(), *fits(bed)]
+    study = [*bed.common(), *arithmetic(), *bed.supervised(), *bed.distilled(), *fits(bed)]
+    return [*study, *planted(design.divide > 1)]
+
+
+def planted(little: bool) -> list[Piece]:
+    """Planted laws found again, the same for every seed of the study."""
+    seeds = range(1 if little else PLANTED_SEEDS)
+    asked = {"exact": (0, 0.0)} | {f"noise-{seed}": (seed, PLANTED_NOISE) for seed in seeds}
+    share, draws = (0.1, 20) if little else (1.0, 200)
+    return [
+        Piece(
+            f"planted/{name}",
+            f"73 models and 662 students of planted laws, noise {noise:.1%}, seed {seed}",
+            lambda seed=seed, noise=noise: recovered(seed, noise, share=share, draws=draws),
+            {"seed": seed, "noise": noise, "share": share, "draws": draws},
+            shared=True,
+        )
+        for name, (seed, noise) in asked.items()
+        if not (little and name != "exact")
+    ]
 
 
 COLUMNS = (
