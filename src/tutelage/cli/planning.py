@@ -266,7 +266,7 @@ def sweep(
         held_out=held_out,
         tokenizer=tokenizer,
         ladder=Ladder(sizes, aspect, head_size, context, known),
-        tokens=[asking.units.number(one, "--tokens") for one in tokens.split(",")],
+        tokens=[int(asking.units.number(one, "--tokens")) for one in tokens.split(",")],
         teachers=teachers,
         students=students,
         learning_rate=learning_rate,

@@ -113,7 +113,7 @@ def write_sweep(
     held_out: str,
     tokenizer: str,
     ladder: Ladder,
-    tokens: Sequence[float],
+    tokens: Sequence[int],
     teachers: int = 3,
     students: int = 2,
     learning_rate: float = 1e-3,
@@ -143,7 +143,7 @@ def write_sweep(
         OutOfRange: the study could not identify the laws, or asks for more text than there is.
         TutelageError: the text cannot be read, or the folder is not empty.
     """
-    amounts = sorted({int(amount) for amount in tokens})
+    amounts = sorted(set(tokens))
     _check(ladder, amounts, teachers, students, rows)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TutelageError(
