@@ -23,7 +23,7 @@ RUNS = small_study(noise=0.004, seed=5)
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> FittedPlan:
     """The answer about a small study with 0.4 % of noise."""
-    return fit_runs(RUNS, law_out=tmp_path_factory.mktemp("laws") / "mine.json", draws=60, vocabulary=256)
+    return fit_runs(RUNS, law_out=tmp_path_factory.mktemp("laws") / "mine.json", draws=24, vocabulary=256)
 
 
 def test_runs_that_were_not_seen_are_predicted_to_within_the_noise_and_better_than_by_guessing(
@@ -63,7 +63,7 @@ def test_the_file_is_the_law_that_was_told(plan: FittedPlan) -> None:
     """What the other plans read is what this one answered, draws and ranges included."""
     assert plan.written is not None
     assert read_laws(Path(plan.written)) == plan.laws
-    assert len(plan.laws.draws) == 60
+    assert len(plan.laws.draws) == 24
     made = json.loads(Path(plan.written).read_text())["made"]
     assert made["runs"] == {"supervised": 15, "distilled": 45}
 

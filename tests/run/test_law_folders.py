@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_runs import STORIES, TOKENIZER, tiny_config, trained
+from small_runs import STORIES, TOKENIZER, lines, tiny_config
 
 from tutelage.errors import Damaged, TutelageError
 from tutelage.interfaces import Machine
 from tutelage.models import load_model, new_model
 from tutelage.plans.run_folders import read_runs
+from tutelage.recipes import load
+from tutelage.run import distil
 
 GOLD = [{"divergence": "cross_entropy", "against": "gold"}]
 
@@ -39,17 +41,17 @@ def hot() -> list[dict[str, object]]:
 
 
 def test_a_study_is_read_as_runs(study_file: Path, tmp_path: Path, teacher: Path) -> None:
-    """Size without embeddings, counted tokens, the student's and the teacher's held-out nats, by arm and seed."""
+    """Size without embeddings, counted tokens, the held-out nats of student and teacher, by arm and seed."""
     out = tmp_path / "out"
-    trained(study_file, out)
+    distil(load(str(study_file), [f"out={out}"]))
     runs, said = read_runs(tmp_path / "out")
-    assert [run.name for run in runs] == [
-        f"arms/{arm}/seed-{s}" for arm in ("taught", "alone") for s in (0, 1)
-    ]
+    expected = {f"arms/{arm}/seed-{seed}" for arm in ("taught", "alone") for seed in (0, 1)}
+    assert {run.name for run in runs} == expected
+    assert len(runs) == 4
     for run in runs:
         folder = out / run.name
         measured = json.loads((folder / "measured.json").read_text())
-        last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+        last = [line for line in lines(folder) if "counted_tokens" in line][-1]
         assert run.parameters == inner(tiny_config())
         assert run.tokens == last["counted_tokens"]
         assert run.loss == measured["numbers"]["student_nats"]

@@ -39,6 +39,7 @@ class Effort:
         finalists: how many are followed by L-BFGS-B, to the sharpest loss.
         deltas: where the Huber loss turns from a square into a straight line, in log loss, one after another.
         seed: of the starts.
+        descend: whether L-BFGS-B takes part; for a yardstick or a control the Gauss-Newton steps will do.
     """
 
     screened: int = 4000
@@ -46,6 +47,7 @@ class Effort:
     finalists: int = 8
     deltas: tuple[float, ...] = DELTAS
     seed: int = 0
+    descend: bool = True
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def fit_law(
     found = found[best]
     for delta in effort.deltas:
         found, _ = polished(form, found, points, measured, limits, delta)
-        found = np.stack([_descended(form, one, points, measured, limits, delta) for one in found])
+        if effort.descend:
+            found = np.stack([_descended(form, one, points, measured, limits, delta) for one in found])
         values = objectives(form, found, points, measured, weights, delta)
         best = np.argsort(values, kind="stable")[: effort.finalists]
         found, values = found[best], values[best]

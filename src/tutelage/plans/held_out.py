@@ -169,7 +169,7 @@ def baselines(study: Study, seen: Sequence[Trained], asked: Sequence[Trained]) -
             SUPERVISED,
             supervised_points(seen),
             losses(seen),
-            effort=Effort(screened=2000, kept=6, finalists=2, deltas=(1e-2, 1e-3)),
+            effort=Effort(screened=1000, kept=8, finalists=2, deltas=(1e-2, 1e-3), descend=False),
         )
         found["law without the teacher"] = plain.law.loss(
             [run.parameters for run in asked], [run.tokens for run in asked]
@@ -192,7 +192,9 @@ def disorder(study: Study, seed: int = 0, times: int = 3) -> float:
     for _ in range(times):
         teacher = points.teacher[0][rng.permutation(points.teacher.shape[1])]
         mixed = Points(points.size, points.data, teacher, points.unaided[0])
-        effort = Effort(screened=2000, kept=8, finalists=3, deltas=(1e-2, fit.delta), seed=seed)
+        effort = Effort(
+            screened=2000, kept=12, finalists=3, deltas=(1e-2, fit.delta), seed=seed, descend=False
+        )
         again = fit_law(
             fit.form, mixed, losses(study.distilled), fixed=fit.fixed, effort=effort, also=[fit.candidates[0]]
         )

@@ -132,10 +132,12 @@ class DistillationLaw(Imitation):
     d1: float
 
     def log_fading(self, log_ratio: Numbers) -> Numbers:
+        """``-c1 f1 log(1 + (r / d1)^(1 / f1))``, from ``log r``."""
         return np.asarray(-self.c1 * self.f1 * np.logaddexp(0.0, (log_ratio - np.log(self.d1)) / self.f1))
 
     @property
     def ratio_at_half(self) -> float:
+        """The ratio r at which G has fallen to one half."""
         return float(self.d1 * np.expm1(np.log(2.0) / (self.c1 * self.f1)) ** self.f1)
 
     @property
@@ -160,10 +162,12 @@ class CutOffLaw(Imitation):
     f1: float
 
     def log_fading(self, log_ratio: Numbers) -> Numbers:
+        """``-kappa r^(1 / f1)``, from ``log r``."""
         return np.asarray(-self.kappa * np.exp(log_ratio / self.f1))
 
     @property
     def ratio_at_half(self) -> float:
+        """The ratio r at which G has fallen to one half."""
         return float((np.log(2.0) / self.kappa) ** self.f1)
 
 
