@@ -25,6 +25,7 @@ VERBS = (
     "list",
     "cite",
     "cache",
+    "plan",
 )
 
 QUICK = """

@@ -1,4 +1,4 @@
-"""The slow, obvious version of both laws, and SciPy's SLSQP on the whole problem: the yardsticks of the search."""
+"""The slow, obvious version of both laws, and SciPy's SLSQP: the yardsticks of the search."""
 
 from __future__ import annotations
 

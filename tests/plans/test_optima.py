@@ -16,6 +16,12 @@ from tutelage.plans.scenario import SCENARIOS, Scenario, Teacher, shared
 from tutelage.plans.search import lowest
 from tutelage.plans.verdict import ALONE, DISTIL, UNRESOLVED, decide
 
+
+def str_or_place(value: str | list) -> str:
+    """Name of a test: the law, and student and budget."""
+    return value if isinstance(value, str) else f"{value[0]:g}-{value[1]:g}"
+
+
 SETS = ("reconciled", "table6")
 ROWS = [(name, row) for name in SETS for row in REFERENCE["optimal"][name]["rows"]]
 
@@ -37,9 +43,7 @@ def agrees(found: Optimum, loss: float, teacher: float, tokens: float, size: flo
     assert found.teacher_tokens == pytest.approx(amount, rel=0.02)
 
 
-@pytest.mark.parametrize(
-    ("law", "row"), ROWS, ids=lambda x: x if isinstance(x, str) else f"{x[0]:g}-{x[1]:g}"
-)
+@pytest.mark.parametrize(("law", "row"), ROWS, ids=str_or_place)
 def test_optima_are_those_of_an_independent_search(law, row):
     """All four scenarios, seven budgets, four sizes, both sets of coefficients."""
     student, budget, alone, free, inference, pretraining, both = row
@@ -176,7 +180,7 @@ def test_sizes_and_tokens_are_those_of_figure_9(student, budget, size, amount, t
 
 
 def test_where_the_compute_goes_is_as_in_table_3():
-    """Teacher training at small students and budgets, student training at large ones, thirds at the far end."""
+    """Mostly teacher training for small students, student training for large ones, thirds at the far end."""
     assert best(3e8, 1e20).shares[2] > 0.5
     assert best(1e10, 1e20).shares[0] > 0.7
     student, logits, teacher = best(1e9, 1e25).shares

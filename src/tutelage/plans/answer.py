@@ -200,7 +200,7 @@ def plan_student(
     verdict = decide(problem, point)
     with_budget = math.isfinite(problem.budget)
     pays = problem.scenario.training > 0 and not problem.teachers and with_budget
-    shared = None
+    shared, gains = None, {}
     if pays:
         shared = (
             break_even(problem, rows=rows),
@@ -212,8 +212,8 @@ def plan_student(
         point,
         None if point is None else flat(problem, point),
         choices(problem),
-        in_budget(problem) if with_budget else (),
-        in_budget(problem, share=problem.laws.error) if with_budget else (),
+        in_budget(problem, known=gains) if with_budget else (),
+        in_budget(problem, known=gains, share=problem.laws.error) if with_budget else (),
         None if point is None else switch(problem, point),
         shared,
         best_size(problem.laws, problem.cost, problem.budget, problem.most_tokens) if with_budget else None,

@@ -45,7 +45,12 @@ def gain(problem: Problem, *, quick: bool = True) -> float:
 
 
 def in_budget(
-    problem: Problem, *, threshold: float = 0.0, share: float = 0.0, within: tuple[float, float] = BUDGETS
+    problem: Problem,
+    *,
+    threshold: float = 0.0,
+    share: float = 0.0,
+    within: tuple[float, float] = BUDGETS,
+    known: dict[float, float] | None = None,
 ) -> tuple[Crossing, ...]:
     """Budgets at which the gain crosses a threshold.
 
@@ -54,12 +59,17 @@ def in_budget(
         threshold: in nats per token.
         share: the same as a share of the unaided student's loss; both add up.
         within: lowest and highest budget that is looked at, FLOP.
+        known: gains by the log of their budget; those that are missing are added, so that a second question
+            about the same problem costs less.
     """
+    gains = {} if known is None else known
     low = max(within[0], problem.per_token * problem.laws.smallest_tokens)
 
     def above(log_budget: float) -> float:
         there = problem.with_budget(math.exp(log_budget))
-        return gain(there) - threshold - share * there.alone
+        if log_budget not in gains:
+            gains[log_budget] = gain(there)
+        return gains[log_budget] - threshold - share * there.alone
 
     return _crossings(above, (low, max(within[1], 10 * low)))
 

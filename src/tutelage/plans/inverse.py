@@ -71,12 +71,14 @@ def tokens_needed(problem: Problem, target: float, teacher_loss: Numbers, *, hal
     """Tokens until the distilled student reaches a loss, for every teacher loss; inf where it never does."""
     most = math.log(min(problem.most_tokens, MOST))
 
-    def above(log_tokens: Numbers) -> Numbers:
-        return problem.laws.student_loss(problem.student, np.exp(log_tokens), teacher_loss) - target
-
+    above = partial(_above, problem, target, teacher_loss)
     found = crossing(above, np.zeros_like(teacher_loss), np.full_like(teacher_loss, most), halvings=halvings)
     reached = above(np.full_like(teacher_loss, most)) <= 0
     return np.where(reached, np.exp(found), np.inf)
+
+
+def _above(problem: Problem, target: float, teacher_loss: Numbers, log_tokens: Numbers) -> Numbers:
+    return problem.laws.student_loss(problem.student, np.exp(log_tokens), teacher_loss) - target
 
 
 def _at_loss(problem: Problem, target: float, excess: Numbers, quick: bool) -> Numbers:

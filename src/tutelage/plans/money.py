@@ -136,7 +136,7 @@ def recomputed(machine: Machine, point: Optimum, forward: float | None) -> float
     return forward * point.tokens / machine.prefill_rate / HOUR * machine.price
 
 
-def _refused(name: str, value: float, expected: str) -> OutOfRange:
+def _refused(name: str, value: float | int, expected: str) -> OutOfRange:
     return OutOfRange(
         f"{name.replace('_', ' ')} is {value:g}", expected=expected, fix="change it, or leave it out"
     )

@@ -12,6 +12,9 @@ from tutelage.plans.law import Laws
 from tutelage.plans.scenario import SCENARIOS, Scenario, Teacher
 from tutelage.plans.units import flops, parameters, tokens, told
 
+PAPERS_FAMILY = Family()
+"""Models as the paper trained them: width 128 a layer, contexts of 4096, a vocabulary of 32768."""
+
 MOST = 1e17
 """Parameters and tokens a search may try: the paper's bound."""
 
@@ -41,7 +44,7 @@ class Problem:
     budget: float
     scenario: Scenario = SCENARIOS["both"]
     teachers: tuple[Teacher, ...] = ()
-    cost: Cost = Family()
+    cost: Cost = PAPERS_FAMILY
     student_flops: float | None = None
     most_tokens: float = math.inf
     teacher_tokens: float = MOST

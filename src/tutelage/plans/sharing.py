@@ -120,8 +120,8 @@ def together(
     def tokens(forward: Numbers, training: Numbers) -> list[Numbers]:
         left = total - training
         if rows:
-            return [left / (per_token.sum() + forward)] * count
-        return [left / count / (each + forward) for each in per_token]
+            return [np.asarray(left / (per_token.sum() + forward))] * count
+        return [np.asarray(left / count / (each + forward)) for each in per_token]
 
     def losses(teacher_loss: Numbers, forward: Numbers, training: Numbers) -> list[Numbers]:
         found = []
@@ -143,7 +143,7 @@ def together(
     if not np.isfinite(value[0]):
         return None
     size, amount = (np.exp(each[0]) for each in split(problems[0], place, best(place, quick=False)[0]))
-    forward = float(cost.flops(size))
+    forward = float(cost.flops(float(size)))
     training = 3 * forward * float(amount)
     teacher_loss = laws.supervised.E + math.exp(place[0])
     seen = [float(each) for each in tokens(np.asarray(forward), np.asarray(training))]
