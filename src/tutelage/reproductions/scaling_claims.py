@@ -6,7 +6,8 @@ and a claim that fails by no more than three times that refutes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
 
 from tutelage.reproductions.claims import Claim, Margin, Numbers
 from tutelage.reproductions.scaling_arithmetic import ROWS
@@ -126,8 +127,15 @@ def of_planted_laws() -> tuple[Claim, ...]:
             "With noise of 0.3 % it predicts what was planted",
             "on three seeds: students 0.15 % (rms), models alone 0.4 % (largest), weak to strong 0.3 % "
             "(rms), 100B on 4T tokens 1.5 %, r50 3 %, kappa 35 %, alpha gamma 30 %, beta gamma 15 %, a 0.03; "
-            "bands over 80 %; a teacher chosen by the fit costs at most 0.005 nats",
-            {name: _planted(name, allowed) for name, allowed in PLANTED.items()} | {"band": _covers},
+            "a teacher chosen by the fit costs at most 0.005 nats",
+            {name: _planted(name, allowed) for name, allowed in PLANTED.items()},
+            fewest=1,
+        ),
+        Claim(
+            "planted_bands",
+            "Bands of 90 % from 200 resamples cover what was planted",
+            f"on each of three seeds: at {COVERED:.0%} of 50 new points or more",
+            {"share that is covered": _covers},
             fewest=1,
         ),
         Claim(
@@ -135,10 +143,8 @@ def of_planted_laws() -> tuple[Claim, ...]:
             "With teachers shuffled the fit is clearly worse, and the tool warns",
             f"objective more than {DISORDER:g} times that of the true runs; shuffled once more, less",
             {
-                "worse": lambda found: min(one["shuffled_objective"] for one in _recovered(found)) - DISORDER,
-                "warned": lambda found: (
-                    DISORDER - max(one["disorder_of_shuffled_runs"] for one in _recovered(found))
-                ),
+                "worse": lambda found: _least(found, "shuffled_objective") - DISORDER,
+                "warned": lambda found: DISORDER - _most(found, "disorder_of_shuffled_runs"),
             },
             fewest=1,
         ),
@@ -166,16 +172,25 @@ def of_the_paper() -> tuple[Claim, ...]:
     )
 
 
-def _recovered(found: Numbers) -> list[Mapping[str, float]]:
-    return [numbers for name, numbers in found.items() if name.startswith("planted/noise")]
+def _recovered(found: Numbers, name: str) -> list[float]:
+    return [numbers[name] for arm, numbers in found.items() if arm.startswith("planted/noise")]
+
+
+def _least(found: Numbers, name: str) -> float:
+    """Over the seeds of the noise; NaN in a smoke test, which has none."""
+    return min(_recovered(found, name), default=math.nan)
+
+
+def _most(found: Numbers, name: str) -> float:
+    return max(_recovered(found, name), default=math.nan)
 
 
 def _planted(name: str, allowed: float) -> Margin:
-    return lambda found: allowed - max(one[name] for one in _recovered(found))
+    return lambda found: allowed - _most(found, name)
 
 
 def _covers(found: Numbers) -> float:
-    return min(one["band_covers"] for one in _recovered(found)) - COVERED
+    return _least(found, "band_covers") - COVERED
 
 
 def _errors(arm: str) -> dict[str, Margin]:
