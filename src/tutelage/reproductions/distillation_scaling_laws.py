@@ -166,6 +166,8 @@ NOTES = (
   1/sqrt(width) instead of 0.02 (with which models of these widths stay near 2.5 nats, where they say
   bigrams), beta2 0.95, and the grid of learning rates. These trials were measured on held-out text; the
   claims are about errors of predictions.""",
+    """The run that is kept shared its two cores with other programs: its minutes are those of a busy machine,
+  its processor minutes (in the JSON) are its own. The planted laws were fitted beside it.""",
     """s is measured within one seed of the study from three cells made twice; both seeds have one of their
   own.""",
     """Coefficients are given only where runs determine them: A', B', c1 and d1 wander by factors without
