@@ -20,12 +20,12 @@ class Outcome:
     Attributes:
         numbers: by name.
         scores: what each prompt contributed to some of them, for intervals over prompts.
-        courses: by name, numbers over a run as ``(step, number)``.
+        courses: by name, numbers over a run as ``(step, number)``, or over something else.
     """
 
     numbers: Mapping[str, float]
     scores: Scores = field(default_factory=dict)
-    courses: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    courses: Mapping[str, Sequence[tuple[int | float, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -74,13 +74,15 @@ def arithmetic() -> list[Piece]:
 def best_teacher(laws: Laws, size: float, tokens: float) -> tuple[float, float]:
     """Loss of the best teacher for a student, and of that student, nats per token."""
     alone = float(laws.supervised.loss(size, tokens))
-    low, high = np.log(laws.supervised.E * (1 + 1e-9)), np.log(1.5 * alone)
-    for _ in range(3):
-        teachers = np.exp(np.linspace(low, high, GRID))
-        losses = laws.student_loss(size, tokens, teachers)
-        at = int(losses.argmin())
-        low, high = np.log(teachers[max(at - 1, 0)]), np.log(teachers[min(at + 1, GRID - 1)])
-    return float(teachers[at]), float(losses[at])
+    low, high = laws.supervised.E * (1 + 1e-9), 1.5 * alone
+    for _ in range(2):
+        # The curve has one lowest point; a second and third grid lie between its neighbours in the first.
+        teachers = np.geomspace(low, high, GRID)
+        at = int(laws.student_loss(size, tokens, teachers).argmin())
+        low, high = float(teachers[max(at - 1, 0)]), float(teachers[min(at + 1, GRID - 1)])
+    teachers = np.geomspace(low, high, GRID)
+    losses = laws.student_loss(size, tokens, teachers)
+    return float(teachers[losses.argmin()]), float(losses.min())
 
 
 def bought(size: float, budget: float) -> float:

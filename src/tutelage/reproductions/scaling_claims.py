@@ -93,7 +93,7 @@ def of_the_study() -> tuple[Claim, ...]:
         Claim(
             "better_is_farther",
             "The better the teacher, the farther its student stays from it",
-            "KL(teacher||student) on 1M tokens: more from the best teacher than from the worst",
+            "KL from the teacher on 1M tokens: more from the best teacher than from the worst",
             {size: _farther(size) for size in ("12k", "55k")},
             fewest=TWO,
             noise=_noise_nats,
