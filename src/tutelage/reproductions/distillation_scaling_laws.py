@@ -174,9 +174,9 @@ NOTES = (
     """gamma of the supervised law is held at 1 on both seeds and E ends at its lower bound; of the law with a
   teacher gamma is held on one seed, and the exponent of size ends at a bound: two sizes of student do not
   determine it. Read predictions, not coefficients.""",
-    """A capacity gap is not told: on 0.25M tokens students of the best teacher are 0.002 to 0.028 nats worse
-  than those of the second or third best in every comparison but one, which is less than s (0.04 to
-  0.07 nats); on 1M tokens the best teacher makes the best students.""",
+    """A capacity gap is not told: on 0.25M tokens students of the best teacher are worse than those of the
+  second and third best in all eight comparisons (two sizes, two seeds), but by 0.001 to 0.028 nats, which is less
+  than s (0.04 to 0.07 nats); on 1M tokens the best teacher makes the best students.""",
     """Half and double of the learning rate move the loss of 332k by 2.1 %, more than the 1 % that was asked
   and less than 3 s: the rate is near its best, and the claim is *too small to tell*.""",
     """Bands of the bootstrap cover 98 %, 52 % and 100 % of new points for three seeds of the noise. The points
