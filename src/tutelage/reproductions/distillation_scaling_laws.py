@@ -175,12 +175,12 @@ NOTES = (
   teacher gamma is held on one seed, and the exponent of size ends at a bound: two sizes of student do not
   determine it. Read predictions, not coefficients.""",
     """A capacity gap is not told: on 0.25M tokens students of the best teacher are worse than those of the
-  second and third best in all eight comparisons (two sizes, two seeds), but by 0.001 to 0.028 nats, which is less
+  second and third best in all eight comparisons (two sizes, two seeds), but by 0.001 to 0.028 nats, less
   than s (0.04 to 0.07 nats); on 1M tokens the best teacher makes the best students.""",
     """Half and double of the learning rate move the loss of 332k by 2.1 %, more than the 1 % that was asked
   and less than 3 s: the rate is near its best, and the claim is *too small to tell*.""",
-    """Bands of the bootstrap cover 98 %, 52 % and 100 % of new points for three seeds of the noise. The points
-  of a seed are not independent, for they share one fit: a band that is off is off nearly everywhere.""",
+    """Bands of the bootstrap cover 98 %, 52 % and 100 % of new points for three seeds of the noise. Points
+  of one seed are not independent, for they share one fit: a band that is off is off nearly everywhere.""",
     """The run that is kept shared its two cores with other programs: its minutes are those of a busy machine,
   its processor minutes (in the JSON) are its own. The planted laws were fitted beside it.""",
     """s is measured within one seed of the study from three cells made twice; both seeds have one of their
