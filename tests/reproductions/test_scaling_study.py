@@ -164,7 +164,7 @@ def test_the_scaling_study_takes_the_same_path(tmp_path: Path) -> None:
     assert [claim["name"] for claim in record["claims"]] == claims
     arms = {(arm["set_up"], arm["name"]): arm for arm in record["arms"]}
     losses = [arm["numbers"]["loss_nats"][0] for key, arm in arms.items() if key[0] == "distilled"]
-    assert len(losses) == 18
+    assert len(losses) == 30
     assert max(losses) < math.log(256) + 0.5
     assert arms["law", "held_out"]["courses"]["predicted"][0]
     assert (tmp_path / "distillation-scaling-laws-smoke.csv").is_file()

@@ -57,14 +57,14 @@ class Row:
         return {"values": float(len(self.printed)), "allowed": self.allowed, **off}
 
 
-def arithmetic() -> list[Piece]:
-    """Every row as a piece, the same for every seed."""
+def arithmetic(little: bool) -> list[Piece]:
+    """Every row as a piece, the same for every seed; a smoke test has its own."""
     return [
         Piece(
             f"printed/{row.name}",
             row.what,
             row.numbers,
-            {"printed": list(row.printed), "allowed": row.allowed},
+            {"printed": list(row.printed), "allowed": row.allowed, "little": little},
             shared=True,
         )
         for row in ROWS

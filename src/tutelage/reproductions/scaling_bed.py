@@ -129,18 +129,7 @@ HALF_HOUR = replace(
     held_supervised=(*TEN_MINUTES.held_supervised, ("787k", "0.5M")),
     largest="1.54M",
 )
-SMOKE = replace(
-    TEN_MINUTES,
-    supervised=_grid("98k", "55k", "12k"),
-    again=(("12k", "0.5M"),),
-    teachers=(("98k", "1M"), ("98k", "0.25M"), ("12k", "0.25M")),
-    held_teacher=("98k", "0.25M"),
-    held_supervised=(("12k", "1M"), ("98k", "0.5M")),
-    rates=(0.008,),
-    largest="98k",
-    divide=61,
-    measured=16,
-)
+SMOKE = replace(TEN_MINUTES, divide=122, measured=16)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ and a claim that fails by no more than three times that refutes nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from tutelage.reproductions.claims import Claim, Margin, Numbers
@@ -41,6 +40,10 @@ TWO = 2
 
 def of_the_study() -> tuple[Claim, ...]:
     """What is claimed of both laws, and facts that the laws stand on."""
+    return (*_of_both_laws(), *_facts())
+
+
+def _of_both_laws() -> tuple[Claim, ...]:
     return (
         Claim(
             "supervised_law",
@@ -66,6 +69,11 @@ def of_the_study() -> tuple[Claim, ...]:
             {"how much worse": lambda found: found[DISTILLED]["disorder"] - DISORDER},
             fewest=TWO,
         ),
+    )
+
+
+def _facts() -> tuple[Claim, ...]:
+    return (
         Claim(
             "more_tokens",
             "A student of a larger teacher gets better with tokens",
@@ -177,12 +185,12 @@ def _recovered(found: Numbers, name: str) -> list[float]:
 
 
 def _least(found: Numbers, name: str) -> float:
-    """Over the seeds of the noise; NaN in a smoke test, which has none."""
-    return min(_recovered(found, name), default=math.nan)
+    """Over the seeds of the noise."""
+    return min(_recovered(found, name))
 
 
 def _most(found: Numbers, name: str) -> float:
-    return max(_recovered(found, name), default=math.nan)
+    return max(_recovered(found, name))
 
 
 def _planted(name: str, allowed: float) -> Margin:
