@@ -232,6 +232,54 @@ def fit(
 
 
 @plan.command()
+def sweep(
+    folder: Annotated[Path, typer.Argument(help="New folder of the study.")],
+    text: Annotated[Path, typer.Option(help="Documents: .jsonl or .jsonl.gz with a `text` in each row.")],
+    held_out: Annotated[str, typer.Option(help="Text that all runs are measured on.")],
+    tokenizer: Annotated[str, typer.Option(help="Folder or hub name.")],
+    layers: Annotated[str, typer.Option(help="Sizes, by their layers, such as 2,3,4,6.")],
+    tokens: Annotated[str, typer.Option(help="Tokens that every size learns from, such as 5M,20M,80M.")],
+    aspect: Annotated[int, typer.Option(min=1, help="Width of the models over their layers.")] = 64,
+    head_size: Annotated[int, typer.Option(min=1, help="Width of an attention head.")] = 64,
+    context: Annotated[int, typer.Option(min=2, help="Tokens of a row.")] = 512,
+    vocabulary: Annotated[
+        int | None, typer.Option(min=2, help="Tokens of the tokenizer; else counted in its folder.")
+    ] = None,
+    teachers: Annotated[int, typer.Option(help="How many of the models teach.")] = 3,
+    students: Annotated[int, typer.Option(help="How many of the smallest sizes are taught.")] = 2,
+    learning_rate: Annotated[float, typer.Option(help="Of the smallest size; by 1/width elsewhere.")] = 1e-3,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 8,
+    held_out_rows: Annotated[int, typer.Option(min=1, help="Rows that are measured.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Of every run.")] = 0,
+    throughput: Annotated[str | None, typer.Option(help="FLOP per second of the machine, for hours.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the recipes of a scaling study of your own text, for `tutelage run` and then `plan fit`."""
+    from tutelage.cli import asking
+    from tutelage.plans.ladder import Ladder, vocabulary_of
+    from tutelage.plans.sweep import write_sweep
+
+    sizes = tuple(int(asking.units.number(one, "--layers")) for one in layers.split(","))
+    known = vocabulary or vocabulary_of(tokenizer)
+    found = write_sweep(
+        folder,
+        text=text,
+        held_out=held_out,
+        tokenizer=tokenizer,
+        ladder=Ladder(sizes, aspect, head_size, context, known),
+        tokens=[int(asking.units.number(one, "--tokens")) for one in tokens.split(",")],
+        teachers=teachers,
+        students=students,
+        learning_rate=learning_rate,
+        rows=rows,
+        held_out_rows=held_out_rows,
+        seed=seed,
+        throughput=asking.number(throughput, "--throughput"),
+    )
+    _print(found, as_json)
+
+
+@plan.command()
 def laws(as_json: AsJson = False) -> None:
     """The published coefficients, with where they are from and what they cover."""
     from tutelage.cli import asking

@@ -22,8 +22,12 @@ def reproduce(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="The same path in at most a minute; it proves nothing.")
     ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="The longer version, of a reproduction that has one.")
+    ] = False,
     seeds: Annotated[
-        int | None, typer.Option(min=1, max=100, help="How many seeds; 3, or 1 of a smoke test.")
+        int | None,
+        typer.Option(min=1, max=100, help="How many seeds; as many as it asks for, 1 of a smoke test."),
     ] = None,
     out: Annotated[
         str, typer.Option(help="Folder of NAME.json and of the work; the same again goes on there.")
@@ -44,8 +48,9 @@ def reproduce(
     from tutelage.reproductions import pages, running
 
     command = shlex.join(["tutelage", *sys.argv[1:]])
-    count = seeds or (1 if smoke else 3)
-    path = running.reproduce(name, Path(out), seeds=range(count), smoke=smoke, command=command)
+    count = 1 if smoke and seeds is None else seeds
+    wanted = None if count is None else range(count)
+    path = running.reproduce(name, Path(out), seeds=wanted, smoke=smoke, full=full, command=command)
     if not smoke and Path(out) == Path("reproductions"):
         pages.write_pages(DOCS, Path(out))
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

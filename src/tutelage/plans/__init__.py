@@ -11,6 +11,7 @@ TABLE = Table(
     {
         "student": Entry("tutelage.plans.answer:plan_student", paper=_PAPER),
         "fit": Entry("tutelage.plans.fitted:fit_runs", paper=_PAPER),
+        "sweep": Entry("tutelage.plans.sweep:write_sweep", paper=_PAPER),
         "teacher": Entry("tutelage.plans.choosing:plan_teacher", paper=_PAPER),
     },
 )

@@ -16,6 +16,10 @@ TABLE = Table(
         "f-distill": Entry("tutelage.reproductions.f_distill:f_distill", paper="f-distill"),
         "delta-kd": Entry("tutelage.reproductions.delta_kd:delta_kd", paper="delta-kd"),
         "taid": Entry("tutelage.reproductions.taid:taid", paper="taid"),
+        "distillation-scaling-laws": Entry(
+            "tutelage.reproductions.distillation_scaling_laws:distillation_scaling_laws",
+            paper="distillation-scaling-laws",
+        ),
     },
 )
 

@@ -38,6 +38,8 @@ class Claim:
             to tell, whatever they are.
         besides: what has to be above 0 on every seed too before it counts as reproduced; alone it refutes
             nothing.
+        fewest: seeds without which it is never reproduced.
+        noise: what chance does to the margins; one that fails by no more refutes nothing.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Claim:
     note: str = ""
     provided: Mapping[str, Margin] = field(default_factory=dict)
     besides: Mapping[str, Margin] = field(default_factory=dict)
+    fewest: int = FEWEST_SEEDS
+    noise: Margin | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ def judged(
         intervals=list(intervals.values()),
         provided=list(provided.values()),
         besides=list(besides.values()),
+        fewest=claim.fewest,
+        noise=0.0 if claim.noise is None else sum(claim.noise(found[seed]) for seed in seeds) / len(seeds),
     )
     return Finding(claim, seeds, margins, told, intervals, provided, besides)
 
@@ -128,12 +134,15 @@ def verdict(
     intervals: Sequence[Interval] = (),
     provided: Sequence[Sequence[float]] = (),
     besides: Sequence[Sequence[float]] = (),
+    fewest: int = FEWEST_SEEDS,
+    noise: float = 0.0,
 ) -> str:
     """The verdict of inequalities by seed; the first of these that applies.
 
     *too small to tell* if something that was provided fails on a seed; *not reproduced* if an inequality
-    fails on the mean over seeds; *reproduced* if all hold on every one of at least three seeds, with what
-    has to hold besides, and every interval lies above 0; else *too small to tell*.
+    fails on the mean over seeds (by at least ``noise``, where that is known); *reproduced* if all hold on
+    every one of at least ``fewest`` seeds, with what has to hold besides, and every interval lies above 0;
+    else *too small to tell*.
 
     >>> verdict([[0.2, 0.1, 0.3]]), verdict([[0.2, -0.9, 0.3]]), verdict([[0.2, -0.1, 0.3]])
     ('reproduced', 'not reproduced', 'too small to tell')
@@ -141,13 +150,15 @@ def verdict(
     'too small to tell'
     >>> verdict([[0.2, 0.1, 0.3]], intervals=[Interval(0.2, -0.1, 0.5)])
     'too small to tell'
+    >>> verdict([[-0.1, -0.1]], fewest=2, noise=0.2)  # no more than chance does
+    'too small to tell'
     """
     if not _all_hold(provided):
         return TOO_SMALL
     means = [sum(values) / len(values) if values else math.nan for values in margins]
-    if any(mean <= 0 for mean in means):
+    if any(mean <= -noise for mean in means):
         return NOT_REPRODUCED
-    enough = bool(margins) and all(len(values) >= FEWEST_SEEDS for values in margins)
+    enough = bool(margins) and all(len(values) >= fewest for values in margins)
     clear = all(interval.low > 0 for interval in intervals)
     return REPRODUCED if enough and clear and _all_hold([*margins, *besides]) else TOO_SMALL
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from xml.etree.ElementTree import Element
 
 from tutelage.report.drawing import add, axis, markup, path, picture
 from tutelage.reproductions.plane import BOTTOM, HEIGHT, LEFT, RIGHT, STYLE, TOP, WIDTH, axes
@@ -26,7 +27,15 @@ class Line:
     seeds: tuple[tuple[tuple[float, float], ...], ...]
 
 
-def draw_courses(lines: Sequence[Line], *, title: str, told: str, across: str, up: str) -> str:
+def draw_courses(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    told: str,
+    across: str,
+    up: str,
+    dots: Sequence[str] = (),
+) -> str:
     """The figure as the text of an SVG file.
 
     Args:
@@ -34,6 +43,7 @@ def draw_courses(lines: Sequence[Line], *, title: str, told: str, across: str, u
         title: above the figure.
         told: its text alternative, which says what to look for.
         across, up: names of the axes with their units.
+        dots: of the arms, those that are dots.
     """
     points = [point for line in lines for seed in line.seeds for point in seed]
     along = axis([x for x, _ in points], LEFT, WIDTH - RIGHT, room=0.02)
@@ -48,11 +58,18 @@ def draw_courses(lines: Sequence[Line], *, title: str, told: str, across: str, u
     for number, line in enumerate(lines):
         looks = {"fill": "none", "stroke": COLOURS[number], "stroke_dasharray": DASHES[number]}
         width = 2.0 if number else 4.0  # the first lies below the others
+        dotted = line.name in dots
         for seed in line.seeds:
             places = [(along(x), high(y)) for x, y in seed]
-            add(svg, "path", d=path(places), stroke_width=width, **looks)
+            if dotted:
+                _dots(svg, places, COLOURS[number])
+            else:
+                add(svg, "path", d=path(places), stroke_width=width, **looks)
         y, left = TOP + 8 + number * 22, WIDTH - RIGHT + 18
-        add(svg, "path", d=path([(left, y), (left + 26, y)]), stroke_width=width, **looks)
+        if dotted:
+            _dots(svg, [(left + 13, y)], COLOURS[number])
+        else:
+            add(svg, "path", d=path([(left, y), (left + 26, y)]), stroke_width=width, **looks)
         add(svg, "text", line.name.replace("_", " "), x=left + 34, y=y + 4)
     return f"{markup(svg)}\n"
 
@@ -68,3 +85,8 @@ def lines_of(arms: Sequence[Mapping[str, object]], number: str, names: Sequence[
             seeds = courses[number]
             found[name] = Line(name, tuple(tuple((float(x), float(y)) for x, y in seed) for seed in seeds))
     return [found[name] for name in names if name in found]
+
+
+def _dots(svg: Element, places: Sequence[tuple[float, float]], colour: str) -> None:
+    for x, y in places:
+        add(svg, "circle", cx=x, cy=y, r=4, fill=colour, fill_opacity=0.7)

@@ -75,7 +75,7 @@ of one thread; seeds {seeds}; {libraries}. Every number by arm and seed is in
             parts.append(f"{told[:1].upper()}{told[1:]}. Means over seeds (lowest to highest).")
             shown = [one for one in (*of.planes, *of.courses) if one.set_up == set_up]
             parts += [f"![{one.title}. {one.told}](reproductions/{_file(of, one)})" for one in shown]
-            parts.append(_numbers(arms, of.columns))
+            parts.append(_numbers([arm for arm in arms if arm["numbers"]], of.columns))
     parts.append("\n".join(f"- {column.head}: {column.told}." for column in of.columns))
     parts.append("\n".join(f"- {note}" for note in record["notes"]))
     return "\n\n".join(parts)
@@ -102,7 +102,12 @@ def figures(record: Mapping[str, Any]) -> dict[str, str]:
         lines = lines_of(arms, course.number, course.arms)
         if lines:
             made[_file(of, course)] = draw_courses(
-                lines, title=course.title, told=course.told, across="step", up=course.up
+                lines,
+                title=course.title,
+                told=course.told,
+                across=course.across,
+                up=course.up,
+                dots=course.dots,
             )
     return made
 
@@ -174,6 +179,8 @@ def _bold(claim: Mapping[str, Any]) -> str:
 
 
 def _numbers(arms: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
+    # What nothing in this table has, another may have.
+    columns = [one for one in columns if any(arm["numbers"].get(one.number) for arm in arms)]
     rows = [
         [
             arm["name"].replace("_", " "),

@@ -20,12 +20,12 @@ class Outcome:
     Attributes:
         numbers: by name.
         scores: what each prompt contributed to some of them, for intervals over prompts.
-        courses: by name, numbers over a run as ``(step, number)``.
+        courses: by name, numbers over a run as ``(step, number)``, or over something else.
     """
 
     numbers: Mapping[str, float]
     scores: Scores = field(default_factory=dict)
-    courses: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    courses: Mapping[str, Sequence[tuple[int | float, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ class Course:
         title: above it.
         told: what to look for.
         up: the number with its unit.
+        across: what it goes along, with its unit.
+        dots: of the arms, those that are dots instead of a line.
     """
 
     set_up: str
@@ -113,6 +115,8 @@ class Course:
     title: str
     told: str
     up: str
+    across: str = "step"
+    dots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,9 @@ class Reproduction:
         set_ups: names of set-ups with what they are, in the order of the tables.
         notes: what is not measured here and why, and where the test bed differs from what was planned.
         courses: further figures, over the steps of runs.
+        seeds: how many are run unless told otherwise.
+        fuller: folder of a seed and seed to the pieces of a longer version; None where there is none.
+        sheet: set-ups whose arms are also written to a table of their own, a line for each arm and seed.
     """
 
     name: str
@@ -142,3 +149,6 @@ class Reproduction:
     set_ups: Mapping[str, str]
     notes: Sequence[str] = field(default_factory=tuple)
     courses: Sequence[Course] = ()
+    seeds: int = 3
+    fuller: Callable[[Path, int], list[Piece]] | None = None
+    sheet: tuple[str, ...] = ()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tutelage.reproductions.claims import judged
@@ -40,6 +42,7 @@ def recorded(work: Work, minutes: float, command: str) -> dict[str, Any]:
         "name": of.name,
         "paper": of.paper,
         **({"smoke": PROVES_NOTHING} if work.smoke else {}),
+        **({"full": True} if work.full else {}),
         "command": command,
         "minutes": round(minutes, 2),
         "processor_minutes": round(seconds / 60, 2),
@@ -54,6 +57,21 @@ def recorded(work: Work, minutes: float, command: str) -> dict[str, Any]:
         "claims": findings,
         "notes": list(of.notes),
     }
+
+
+def sheet(record: Mapping[str, Any], set_ups: Sequence[str]) -> str:
+    """Arms of some set-ups as a table (CSV): a line for each arm and seed, a column for each number."""
+    arms = [arm for arm in record["arms"] if arm["set_up"] in set_ups]
+    names = list(dict.fromkeys(name for arm in arms for name in arm["numbers"]))
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["set_up", "name", "seed", *names])
+    for arm in arms:
+        for place, seed in enumerate(record["seeds"]):
+            values = [arm["numbers"].get(name, [None] * (place + 1))[place] for name in names]
+            told = ["" if value is None else f"{value:.10g}" for value in values]
+            lines.writerow([arm["set_up"], arm["name"], seed, *told])
+    return text.getvalue()
 
 
 def _arm(

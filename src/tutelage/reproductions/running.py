@@ -18,11 +18,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tutelage.errors import TutelageError
+from tutelage.errors import OutOfRange, TutelageError
 from tutelage.files import write_text
 from tutelage.reproductions import TABLE
-from tutelage.reproductions.parts import Piece
-from tutelage.reproductions.record import recorded
+from tutelage.reproductions.parts import Piece, Reproduction
+from tutelage.reproductions.record import recorded, sheet
 from tutelage.reproductions.work import Work
 
 PROCESSES = 2
@@ -30,15 +30,22 @@ PROCESSES = 2
 
 
 def reproduce(
-    name: str, out: Path, *, seeds: Sequence[int] = (0, 1, 2), smoke: bool = False, command: str = ""
+    name: str,
+    out: Path,
+    *,
+    seeds: Sequence[int] | None = None,
+    smoke: bool = False,
+    full: bool = False,
+    command: str = "",
 ) -> Path:
     """Do what a reproduction asks for, or go on with it.
 
     Args:
         name: in the table of reproductions.
         out: folder of results; the work lies in a folder of the same name as the reproduction below it.
-        seeds: which are run.
+        seeds: which are run; None takes as many as the reproduction asks for.
         smoke: the same path with so little of everything that it proves nothing.
+        full: the longer version, which goes on from the runs that it shares with the usual one.
         command: how it was asked for, for the record.
 
     Returns:
@@ -46,11 +53,20 @@ def reproduce(
 
     Raises:
         UnknownName: there is no such reproduction.
+        OutOfRange: it has no longer version.
         TutelageError: a piece cannot be done with what is in the folder.
     """
     TABLE[name]
+    of: Reproduction = TABLE.load(name)()
+    if full and (of.fuller is None or smoke):
+        raise OutOfRange(
+            f"a {'smoke test of the ' if smoke else ''}longer version of '{name}' is asked for",
+            expected="a reproduction that has one, and no smoke test of it",
+            fix="leave `--full` out",
+        )
     shown = f"{name}-smoke" if smoke else name
-    work = Work(name, out / shown, tuple(dict.fromkeys(seeds)), smoke)
+    wanted = tuple(dict.fromkeys(range(of.seeds) if seeds is None else seeds))
+    work = Work(name, out / shown, wanted, smoke, full)
     board = Board.of(work)
     clock = Clock(work.folder / "minutes.json")
     if board.open:
@@ -62,7 +78,10 @@ def reproduce(
             for ended in [pool.submit(_keep_busy, board, hand, clock) for hand in hands]:
                 ended.result()
     path = out / f"{shown}.json"
-    write_text(path, json.dumps(recorded(work, clock.minutes, command), indent=1, allow_nan=False) + "\n")
+    record = recorded(work, clock.minutes, command)
+    write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    if of.sheet:
+        write_text(path.with_suffix(".csv"), sheet(record, of.sheet))
     return path
 
 
@@ -172,7 +191,7 @@ class Hand:
                 "tutelage.reproductions.worker",
                 work.name,
                 str(work.folder),
-                str(int(work.smoke)),
+                "smoke" if work.smoke else "full" if work.full else "usual",
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

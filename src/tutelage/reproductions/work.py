@@ -26,12 +26,14 @@ class Work:
         folder: of seeds and results.
         seeds: which are run.
         smoke: whether it only shows that the path works.
+        full: whether it is the longer version.
     """
 
     name: str
     folder: Path
     seeds: tuple[int, ...]
     smoke: bool
+    full: bool = False
 
     @property
     def reproduction(self) -> Reproduction:
@@ -40,7 +42,9 @@ class Work:
 
     def pieces(self, seed: int) -> dict[str, Piece]:
         """All pieces of a seed by name."""
-        found = self.reproduction.pieces(self.folder / f"seed-{seed}", seed, self.smoke)
+        folder, of = self.folder / f"seed-{seed}", self.reproduction
+        longer = of.fuller if self.full else None
+        found = of.pieces(folder, seed, self.smoke) if longer is None else longer(folder, seed)
         return {piece.name: piece for piece in found}
 
     def result(self, seed: int, name: str, *, shared: bool = False) -> Path:

@@ -1,6 +1,6 @@
 """A process of a reproduction: reads which piece to do, does it, says so; ends as soon as nobody asks.
 
-python -m tutelage.reproductions.worker NAME FOLDER SMOKE
+python -m tutelage.reproductions.worker NAME FOLDER PACE
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tutelage.errors import TutelageError
 from tutelage.reproductions.work import Work
 
 
-def main(name: str, folder: str, smoke: str) -> None:
-    """Answer every line ``[seed, piece]`` with one line of JSON."""
-    work = Work(name, Path(folder), (), smoke == "1")
+def main(name: str, folder: str, pace: str) -> None:
+    """Answer every line ``[seed, piece]`` with one line of JSON; the pace is smoke, full or usual."""
+    work = Work(name, Path(folder), (), pace == "smoke", pace == "full")
     asked: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(asked,), daemon=True).start()
     # What libraries print must not be taken for an answer.
