@@ -97,7 +97,7 @@ def test_shapes_answer_without_torch():
 
 def test_what_does_not_fit_is_told_with_what_to_change(capsys):
     """Exit status 3, and nothing is tried."""
-    assert answered(["plan", "gkd", "--memory-limit", "700MiB"]) == 3
+    assert answered(["plan", "gkd", "--memory-limit", "650MiB"]) == 3
     said = capsys.readouterr().out
     assert "it does not fit" in said
     assert "per_device_train_batch_size" in said

@@ -16,7 +16,7 @@ from tutelage.plans.flops import Shape
 FLOAT = 4
 """Bytes of a float32, in which weights are trained and moments kept."""
 
-BASE_BYTES = 640 * 2**20
+BASE_BYTES = 600 * 2**20
 """Resident memory of a process that has trained a model next to nothing in size: Python 3.11, torch 2.13 for
 CPUs, transformers, datasets, and the code of the kernels that it ran. Measured; a GPU's memory holds none."""
 
