@@ -12,6 +12,7 @@ import typer.core
 
 from tutelage.cli import forecasting
 from tutelage.errors import nearest
+from tutelage.recipes import library
 
 RECIPE = "recipe"
 """The hidden command that a first word which is no verb is handed to."""
@@ -23,8 +24,9 @@ class PlanGroup(typer.core.TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The verb of a command line; a word that is none is a recipe, if recipes can be planned."""
         first = args[0] if args else ""
-        looks_typed = "." not in first and "/" not in first and nearest(first, self._verbs())
-        if RECIPE in self.commands and first not in self.commands and not looks_typed:
+        # `standardised` is a recipe although it is spelt a little like `student`.
+        known = "." in first or "/" in first or first in library()
+        if first not in self.commands and (known or not nearest(first, self._verbs())):
             args = [RECIPE, *args]
         return super().resolve_command(ctx, args)
 
@@ -35,7 +37,9 @@ class PlanGroup(typer.core.TyperGroup):
 plan = typer.Typer(
     name="plan",
     cls=PlanGroup,
-    help="Before anything is spent: distil or not, with which teacher, for how many tokens, at what cost.",
+    help="Before anything is spent: distil or not, with which teacher, for how many tokens, at what cost. "
+    "`tutelage plan RECIPE [KEY=VALUE]...`: does this recipe fit, how long does it take, is its teacher worth "
+    "it? (`tutelage plan recipe --help`)",
     no_args_is_help=False,
     rich_markup_mode=None,
 )

@@ -10,9 +10,10 @@ TABLE = Table(
     "plans",
     {
         "student": Entry("tutelage.plans.answer:plan_student", paper=_PAPER),
+        "teacher": Entry("tutelage.plans.choosing:plan_teacher", paper=_PAPER),
+        "recipe": Entry("tutelage.forecast.planned:plan_recipe", paper=_PAPER),
         "fit": Entry("tutelage.plans.fitted:fit_runs", paper=_PAPER),
         "sweep": Entry("tutelage.plans.sweep:write_sweep", paper=_PAPER),
-        "teacher": Entry("tutelage.plans.choosing:plan_teacher", paper=_PAPER),
     },
 )
 

@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tutelage.plans.answer import StudentPlan
+from tutelage.plans.crossover import in_tokens
 from tutelage.plans.optimum import Optimum, optimal
 from tutelage.plans.problem import Problem
 from tutelage.plans.scenario import SCENARIOS
@@ -34,7 +35,7 @@ DECADES, A_DECADE = 2.0, 6
 
 def figures(plan: StudentPlan) -> tuple[Figure, ...]:
     """The figures of a plan, those with nothing to show left out."""
-    found = [_by_budget(plan), _by_teacher(plan), _optima(plan), _cost(plan)]
+    found = [_by_budget(plan), _by_tokens(plan), _by_teacher(plan), _optima(plan), _cost(plan)]
     return tuple(figure for figure in found if figure is not None)
 
 
@@ -110,6 +111,45 @@ def _gain_chart(
         band=band,
         marks=lower,
     )
+
+
+def _by_tokens(plan: StudentPlan) -> Figure | None:
+    """The student's loss against its tokens with the plan's teacher and without, and where they cross."""
+    problem, point = plan.problem, plan.point
+    if point is None:
+        return None
+    ends = math.log10(point.tokens) - DECADES, math.log10(point.tokens) + DECADES
+    tokens = np.logspace(*ends, int(2 * DECADES * A_DECADE) + 1)
+    tokens = tokens[tokens > problem.laws.smallest_tokens]
+    alone = problem.laws.supervised.loss(problem.student, tokens)
+    taught = problem.laws.student_loss(problem.student, tokens, point.teacher_loss)
+    both = {ALONE: (alone, STYLES[ALONE]), "distilled": (taught, "s0")}
+    curves = [
+        Curve(name, style, tuple((float(x), float(y)) for x, y in zip(tokens, losses, strict=True)))
+        for name, (losses, style) in both.items()
+    ]
+    without = dict(curves[0].points)
+    share = plan.verdict.margin / problem.alone
+    marks = [
+        Mark(each.at, _height(each.at, without), "crossing", f"crossing at {short(each.at)} tokens")
+        for each in in_tokens(problem, point.teacher_loss)
+        if tokens[0] <= each.at <= tokens[-1]
+    ]
+    marks.append(Mark(point.tokens, point.loss, "chosen", f"this plan: {point.loss:.4f} nats"))
+    chart = plan_chart(
+        curves,
+        along=Scale("tokens that the student sees", logarithmic=True),
+        up=NATS,
+        title="Loss against tokens",
+        description=_told(curves),
+        band=[(x, y * (1 - share), y * (1 + share)) for x, y in without.items()],
+        marks=marks,
+    )
+    note = (
+        f"On equally many tokens, whatever they cost; the teacher has {point.teacher_loss:.3f} nats. Past the "
+        "last diamond the text alone is as good."
+    )
+    return Figure("Loss against tokens", note, (Panel("", chart),), *_numbers("tokens", curves))
 
 
 def _by_teacher(plan: StudentPlan) -> Figure | None:
