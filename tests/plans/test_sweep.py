@@ -121,6 +121,7 @@ def test_the_runs_identify_both_laws(text: Path, tmp_path: Path) -> None:
     assert len({run.parameters for run in made.runs if run.name in made.teachers}) > 1
 
 
+@pytest.mark.slow
 def test_a_sweep_written_from_the_command_line_runs_and_is_read_back(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
