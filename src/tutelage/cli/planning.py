@@ -38,8 +38,8 @@ plan = typer.Typer(
     name="plan",
     cls=PlanGroup,
     help="Before anything is spent: distil or not, with which teacher, for how many tokens, at what cost. "
-    "`tutelage plan RECIPE [KEY=VALUE]...`: does this recipe fit, how long does it take, is its teacher worth "
-    "it? (`tutelage plan recipe --help`)",
+    "`tutelage plan RECIPE [KEY=VALUE]...`: does this recipe fit, how long does it take, is its teacher "
+    "worth it? (`tutelage plan recipe --help`)",
     no_args_is_help=False,
     rich_markup_mode=None,
 )

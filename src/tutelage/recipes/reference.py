@@ -30,7 +30,8 @@ def reference() -> str:
         known = {key: one for key, one in options(entry).items() if key not in hidden}
         parts.append(f"## Keys of {name}\n\n{_options(known)}")
     for family, table in families().items():
-        if family == "recipes":
+        # A recipe's plan is `none`; what the table of plans names is asked on the command line.
+        if family in ("recipes", "plans"):
             continue
         for kind, entry in table.items():
             if options(entry):

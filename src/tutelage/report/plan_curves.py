@@ -146,8 +146,8 @@ def _by_tokens(plan: StudentPlan) -> Figure | None:
         marks=marks,
     )
     note = (
-        f"On equally many tokens, whatever they cost; the teacher has {point.teacher_loss:.3f} nats. Past the "
-        "last diamond the text alone is as good."
+        f"On equally many tokens, whatever they cost; the teacher has {point.teacher_loss:.3f} nats. "
+        "Past the last diamond the text alone is as good."
     )
     return Figure("Loss against tokens", note, (Panel("", chart),), *_numbers("tokens", curves))
 

@@ -12,6 +12,7 @@ from tutelage.reproductions.scaling_arithmetic import arithmetic
 from tutelage.reproductions.scaling_bed import HALF_HOUR, SMOKE, TEN_MINUTES, Bed, Design
 from tutelage.reproductions.scaling_claims import of_planted_laws, of_the_paper, of_the_study
 from tutelage.reproductions.scaling_fit import fits
+from tutelage.reproductions.scaling_optima import optima
 from tutelage.reproductions.scaling_recovery import recovered
 
 PLANTED_NOISE, PLANTED_SEEDS = 0.003, 3
@@ -33,6 +34,7 @@ def distillation_scaling_laws() -> Reproduction:
             "distilled": "students of those models, on the other half of the text",
             "rate": "the choice of the learning rate, and what half and double of it do; one seed",
             "planted": "laws that were planted in made-up runs, found again; nothing is trained",
+            "optima": "compute-optimal points of somebody else's sweep; nothing is trained",
             "printed": "numbers of the paper against the same numbers from its laws; nothing is trained",
         },
         notes=NOTES,
@@ -78,7 +80,7 @@ def _pieces(folder: Path, seed: int, design: Design) -> list[Piece]:
     bed = Bed(folder, seed, design)
     little = design.divide > 1
     study = [*bed.common(), *arithmetic(little), *bed.supervised(), *bed.distilled(), *fits(bed)]
-    return [*study, *planted(little)]
+    return [*study, *planted(little), *optima(little)]
 
 
 def planted(little: bool) -> list[Piece]:
@@ -140,6 +142,9 @@ COLUMNS = (
     Column("band_covers", "covered", 2, "share of 50 new points whose true loss is inside the 90 % band"),
     Column("plan_excess_nats", "plan", 5, "what choosing the teacher by the fit costs, nats"),
     Column("shuffled_objective", "shuffled", 1, "objective with teachers shuffled, in units of that without"),
+    Column("exponent_of_size", "a", 3, "N grows as compute to this power, over compute-optimal points"),
+    Column("exponent_of_tokens", "b", 3, "the same of tokens; the paper's law gives 0.514 and 0.486"),
+    Column("size_error", "error of a", 3, "standard error of the straight line"),
     Column("values", "values", 0, "how many numbers of the paper"),
     Column("allowed", "allowed", 4, "largest difference that counts as the same"),
     Column("off_reconciled", "reconciled", 4, "largest difference with the reconciled B'"),

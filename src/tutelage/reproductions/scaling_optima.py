@@ -19,7 +19,14 @@ import numpy as np
 from tutelage.errors import TutelageError
 from tutelage.plans.design import refuse_unidentified
 from tutelage.plans.law import SupervisedLaw
+from tutelage.plans.published import published
 from tutelage.plans.runs import Trained
+from tutelage.reproductions.parts import Piece
+from tutelage.reproductions.scaling_text import HOME as DOLLY
+
+HOME = DOLLY.parent / "scaling" / "nanochat_optima.csv"
+COUNTINGS = ("transformer_only", "kaplan", "all_params")
+"""Ways of counting parameters, from fewest to most."""
 
 COLUMNS = ("param_count", "flops", "params", "tokens", "val_bpb")
 
@@ -63,6 +70,33 @@ def optimum_slopes(path: Path) -> dict[str, Slopes]:
         b, b_error = _line(compute, np.log([float(row["tokens"]) for row in some]))
         found[counting] = Slopes(a, b, a_error, b_error, _refused(some))
     return found
+
+
+def optima(little: bool) -> list[Piece]:
+    """Every way of counting as a piece, the same for every seed; a smoke test has its own."""
+
+    def numbers(counting: str) -> dict[str, float]:
+        found = optimum_slopes(HOME)[counting]
+        a, b = exponents(published("reconciled").supervised)
+        return {
+            "exponent_of_size": found.a,
+            "exponent_of_tokens": found.b,
+            "size_error": found.a_error,
+            "size_off": abs(found.a - a),
+            "tokens_off": abs(found.b - b),
+            "refused": float(bool(found.refused)),
+        }
+
+    return [
+        Piece(
+            f"optima/{counting}",
+            f"four compute-optimal points of nanochat, parameters counted as {counting}",
+            lambda counting=counting: numbers(counting),
+            {"counting": counting, "little": little},
+            shared=True,
+        )
+        for counting in COUNTINGS
+    ]
 
 
 def exponents(law: SupervisedLaw) -> tuple[float, float]:
