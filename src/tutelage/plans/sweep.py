@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tutelage.errors import OutOfRange, TutelageError
 from tutelage.files import write_text
 from tutelage.plans.ladder import Ladder
@@ -143,7 +145,7 @@ def write_sweep(
         OutOfRange: the study could not identify the laws, or asks for more text than there is.
         TutelageError: the text cannot be read, or the folder is not empty.
     """
-    amounts = sorted(set(tokens))
+    folder, amounts = folder.absolute(), sorted(set(tokens))
     _check(ladder, amounts, teachers, students, rows)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TutelageError(
@@ -156,12 +158,14 @@ def write_sweep(
     bytes_of = halves(text, folder / "text")
     warnings = _enough(bytes_of, max(run.tokens for run in alone))
     taught = _taught(ladder, alone, amounts, teachers, students)
-    words = _Words(folder, held_out, tokenizer, ladder, learning_rate, rows, held_out_rows, seed)
+    words = _Words(
+        folder, _placed(held_out), _placed(tokenizer), ladder, learning_rate, rows, held_out_rows, seed
+    )
     runs = (*alone, *taught)
     for number, run in enumerate(runs, 1):
-        recipe = json.dumps(words.recipe(run), indent=2)
-        # JSON is YAML: nothing that is not needed has to be imported.
-        write_text(folder / "recipes" / f"{number:03d}-{run.name}.yaml", recipe + "\n")
+        head = f"# {run.name}: run {number} of {len(runs)} of a scaling study, written by `tutelage plan sweep`.\n"
+        recipe = yaml.safe_dump(words.recipe(run), sort_keys=False, allow_unicode=True)
+        write_text(folder / "recipes" / f"{number:03d}-{run.name}.yaml", head + recipe)
     hours = None if throughput is None else sum(run.flops for run in runs) / throughput / 3600
     made = Sweep(folder, runs, tuple(warnings), hours)
     write_text(folder / "manifest.json", json.dumps(made.to_json(), indent=1) + "\n")
@@ -213,6 +217,11 @@ class _Words:
             },
             "evaluation": {"data": self.held_out, "max_rows": self.held_out_rows},
         }
+
+
+def _placed(name: str) -> str:
+    """A path that is found from anywhere; what is no path here, such as a hub name, stays as it is."""
+    return str(Path(name).absolute()) if Path(name).exists() else name
 
 
 def _check(ladder: Ladder, amounts: Sequence[int], teachers: int, students: int, rows: int) -> None:

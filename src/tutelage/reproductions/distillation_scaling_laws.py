@@ -62,7 +62,7 @@ def distillation_scaling_laws() -> Reproduction:
         ),
         seeds=2,
         fuller=longer,
-        sheet=("supervised", "distilled", "rate"),
+        sheet=("supervised", "distilled"),
     )
 
 
@@ -198,7 +198,7 @@ NOTES = (
     """s is measured within one seed of the study from three cells made twice; both seeds have one of their
   own.""",
     """Coefficients are given only where runs determine them: A', B', c1 and d1 wander by factors without
-  moving a prediction (`derived`). Every run is a line of
+  moving a prediction (`derived`). Every run of the study is a line of
   [`distillation-scaling-laws.csv`](../reproductions/distillation-scaling-laws.csv).""",
     """The rows against the paper are arithmetic. Why table 6 prints another B' than its figures need is
   `uncertain:`.""",
