@@ -163,7 +163,7 @@ def write_sweep(
     )
     runs = (*alone, *taught)
     for number, run in enumerate(runs, 1):
-        head = f"# {run.name}: run {number} of {len(runs)} of a scaling study, written by `tutelage plan sweep`.\n"
+        head = f"# {run.name}: run {number} of {len(runs)} of a sweep (`tutelage plan sweep`).\n"
         recipe = yaml.safe_dump(words.recipe(run), sort_keys=False, allow_unicode=True)
         write_text(folder / "recipes" / f"{number:03d}-{run.name}.yaml", head + recipe)
     hours = None if throughput is None else sum(run.flops for run in runs) / throughput / 3600
