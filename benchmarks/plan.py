@@ -5,6 +5,8 @@ of its own, whose peak resident memory and seconds are measured.
 
     python benchmarks/plan.py --json benchmarks/plan.json
 
+Every recipe is planned and run `--repeats` times, one after the other; ratios are of each pair, the table has their
+medians, and of the time's also the lowest and the highest: the speed of a virtual machine moves within minutes.
 Seconds are those that pass. On a machine that does other work, `--clock processor` compares those that
 processors spent on the process instead, of trial and run alike; the file says which.
 """
@@ -15,11 +17,13 @@ import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +51,7 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, help="Optimiser steps of every run, instead of the recipe's own."
     )
-    where_to(parser, repeats=False)
+    where_to(parser)
     asked = parser.parse_args()
     rows = []
     if asked.json is not None and asked.json.is_file() and len(asked.recipes) < len(RECIPES):
@@ -57,13 +61,15 @@ def main() -> None:
         assert before["clock"] == asked.clock, "the file has seconds of another clock"
     for name in asked.recipes:
         steps = () if asked.steps is None else (f"training.max_steps={asked.steps}",)
-        rows.append(row_of(name, (*RECIPES[name], *steps), asked.clock))
+        words = (*RECIPES[name], *steps)
+        rounds = [round_of(name, words, asked.clock) for _ in range(asked.repeats)]
+        rows.append({"recipe": name, "changes": list(words), "rounds": rounds})
         said = document("plan", {"clock": asked.clock, "recipes": rows})
         write(asked.json, said)  # after every recipe: what was measured is not lost with a later one
         print(text(said), flush=True)
 
 
-def row_of(name: str, words: tuple[str, ...], clock: str) -> dict[str, Any]:
+def round_of(name: str, words: tuple[str, ...], clock: str) -> dict[str, Any]:
     """What was predicted for one recipe, and what came."""
     from tutelage.forecast import from_shapes
     from tutelage.forecast.probe import probe
@@ -90,8 +96,6 @@ def row_of(name: str, words: tuple[str, ...], clock: str) -> dict[str, Any]:
         "seconds": tried.duration.seconds / found["seconds"],
     }
     return {
-        "recipe": name,
-        "changes": list(words),
         "load_average": [busy, os.getloadavg()[0]],
         "flops": shapes.flops,
         "predicted": predicted,
@@ -158,23 +162,30 @@ def text(said: dict[str, Any]) -> str:
         f"{results['clock']} seconds",
         "predicted",
         "ratio",
+        "lowest to highest",
         "trial, s",
     )
     rows = []
     for row in results["recipes"]:
-        predicted, found, ratios = row["predicted"], row["measured"], row["ratios"]
+        rounds = row["rounds"]
+
+        def middle(read: Callable[[Any], float], rounds: Any = rounds) -> float:
+            return statistics.median(read(one) for one in rounds)
+
+        times = [one["ratios"]["seconds"] for one in rounds]
         rows.append(
             (
                 f"`{' '.join([row['recipe'], *row['changes']])}`",
-                f"{found['peak_mib']:.0f}",
-                f"{predicted['peak_mib']:.0f}",
-                f"{ratios['peak']:.2f}",
-                f"{predicted['from_shapes_peak_mib']:.0f}",
-                f"{ratios['from_shapes_peak']:.2f}",
-                f"{found['seconds']:.0f}",
-                f"{predicted['seconds']['total']:.0f}",
-                f"{ratios['seconds']:.2f}",
-                f"{predicted['trial_wall_seconds']:.0f}",
+                f"{middle(lambda one: one['measured']['peak_mib']):.0f}",
+                f"{middle(lambda one: one['predicted']['peak_mib']):.0f}",
+                f"{middle(lambda one: one['ratios']['peak']):.2f}",
+                f"{middle(lambda one: one['predicted']['from_shapes_peak_mib']):.0f}",
+                f"{middle(lambda one: one['ratios']['from_shapes_peak']):.2f}",
+                f"{middle(lambda one: one['measured']['seconds']):.0f}",
+                f"{middle(lambda one: one['predicted']['seconds']['total']):.0f}",
+                f"{statistics.median(times):.2f}",
+                f"{min(times):.2f} to {max(times):.2f}",
+                f"{middle(lambda one: one['predicted']['trial_wall_seconds']):.0f}",
             )
         )
     return f"{table(columns, rows)}\n\n{made_with(said)}"

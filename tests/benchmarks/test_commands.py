@@ -24,7 +24,7 @@ TINY = {
     "tails": "--k 8 --rows 2",
     "moving": "--rows 64 --vocab 500 --widths 32 --repeats 1",
     "on_policy": "--settings demo --rows 2 --new 4 --repeats 1",
-    "plan": "seqkd --steps 2",
+    "plan": "seqkd --steps 2 --repeats 1",
 }
 
 LONG = ("train", "fused_gpu", "cache", "plan")
