@@ -5,8 +5,8 @@ of its own, whose peak resident memory and seconds are measured.
 
     python benchmarks/plan.py --json benchmarks/plan.json
 
-Every recipe is planned and run `--repeats` times, one after the other; ratios are of each pair, the table has their
-medians, and of the time's also the lowest and the highest: the speed of a virtual machine moves within minutes.
+Every recipe is planned and run `--repeats` times, one after the other. Ratios are of each pair; the table has
+their medians, and the lowest and highest of the time's: the speed of a virtual machine moves within minutes.
 Seconds are those that pass. On a machine that does other work, `--clock processor` compares those that
 processors spent on the process instead, of trial and run alike; the file says which.
 """
