@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tutelage.errors import OutOfRange
+from tutelage.plans.allocate import losses_at, losses_of_size, optimal
 from tutelage.plans.crossover import in_budget, in_tokens
 from tutelage.plans.flat import flat
 from tutelage.plans.inverse import budget_alone, budget_distilled, checked_target
-from tutelage.plans.optimum import losses_at, losses_of_size, optimal
 from tutelage.plans.problem import Problem
 from tutelage.plans.published import published
 from tutelage.plans.scenario import SCENARIOS, Scenario, Teacher

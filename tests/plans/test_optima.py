@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from plan_oracle import REFERENCE, slsqp
 
+from tutelage.plans.allocate import Optimum, losses_at, optimal, with_teacher
 from tutelage.plans.flops import Family
-from tutelage.plans.optimum import Optimum, losses_at, optimal, with_teacher
 from tutelage.plans.problem import Problem
 from tutelage.plans.published import published
 from tutelage.plans.scenario import SCENARIOS, Scenario, Teacher, shared

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tutelage.plans.optimum import optimal
+from tutelage.plans.allocate import optimal
 from tutelage.plans.problem import Problem
 from tutelage.plans.published import published
 from tutelage.plans.scenario import Scenario, Teacher

@@ -6,11 +6,11 @@ import pytest
 
 from tutelage.errors import OutOfRange
 from tutelage.plans import plan_student
+from tutelage.plans.allocate import optimal
 from tutelage.plans.alternatives import best_size
 from tutelage.plans.flops import Family
 from tutelage.plans.inverse import budget_alone, budget_distilled
 from tutelage.plans.money import Machine, Storage, bill
-from tutelage.plans.optimum import optimal
 from tutelage.plans.problem import Problem
 from tutelage.plans.published import published
 from tutelage.plans.scenario import SCENARIOS

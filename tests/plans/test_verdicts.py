@@ -10,11 +10,11 @@ import pytest
 
 from tutelage.errors import OutOfRange, UnknownName
 from tutelage.plans import plan_student, plan_teacher
+from tutelage.plans.allocate import optimal
 from tutelage.plans.answer import StudentPlan
 from tutelage.plans.cautions import outside, repeated
 from tutelage.plans.law import DistillationLaw
 from tutelage.plans.money import Machine, Storage
-from tutelage.plans.optimum import optimal
 from tutelage.plans.problem import Problem, tokens_there_are
 from tutelage.plans.published import published
 from tutelage.plans.scenario import SCENARIOS, Scenario, Teacher, scenario, shared

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tutelage.plans.allocate import with_teacher
 from tutelage.plans.law import Laws
-from tutelage.plans.optimum import with_teacher
 from tutelage.plans.problem import Problem
 from tutelage.plans.scenario import SCENARIOS, Teacher
 from tutelage.plans.verdict import ALONE, decide, ratio
@@ -161,6 +161,8 @@ def _outside(recipe: Recipe, laws: Laws, parameters: int, tokens: float, teacher
     for name, (value, (low, high)) in lying.items():
         if not low <= value <= high:
             found.append(f"{value:.4g} {name} lie outside the runs behind the law ({low:.4g} to {high:.4g})")
+    if recipe.student.config is None:
+        found.append("the student is trained already; the law is about students that begin with nothing")
     if recipe.samples.kind != "dataset":
         found.append("text that is written during the run is outside the law")
     for term in recipe.objective:

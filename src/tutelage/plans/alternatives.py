@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tutelage.plans.allocate import Optimum, optimal
 from tutelage.plans.crossover import in_tokens
 from tutelage.plans.flops import Cost
 from tutelage.plans.law import Laws, Numbers
-from tutelage.plans.optimum import Optimum, optimal
 from tutelage.plans.problem import MOST, Problem
 from tutelage.plans.search import lowest
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tutelage.errors import OutOfRange
+from tutelage.plans.allocate import Optimum, optimal, with_teacher
 from tutelage.plans.alternatives import Marginal, Supervised, best_size, switch, ten_percent
 from tutelage.plans.answer_text import student_text
 from tutelage.plans.cautions import Caution, cautions
@@ -17,7 +18,6 @@ from tutelage.plans.crossover import Crossing, in_budget, in_tokens
 from tutelage.plans.flat import Flat, flat
 from tutelage.plans.inverse import budget_alone, budget_distilled, checked_target
 from tutelage.plans.money import Bill, Machine, Storage, bill, recomputed
-from tutelage.plans.optimum import Optimum, optimal, with_teacher
 from tutelage.plans.problem import Problem
 from tutelage.plans.serving import Served, cheapest_sizes
 from tutelage.plans.sharing import break_even

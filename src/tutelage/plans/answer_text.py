@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from tutelage.plans.allocate import Optimum
 from tutelage.plans.cautions import Caution
 from tutelage.plans.crossover import Crossing
 from tutelage.plans.money import Bill
-from tutelage.plans.optimum import Optimum
 from tutelage.plans.sharing import MOST_STUDENTS
 from tutelage.plans.units import told
 from tutelage.plans.verdict import Verdict

@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 
 from tutelage.errors import OutOfRange
+from tutelage.plans.allocate import Optimum
 from tutelage.plans.law import Laws
-from tutelage.plans.optimum import Optimum
 from tutelage.plans.problem import MOST, Problem
 from tutelage.plans.units import told
 from tutelage.plans.verdict import Verdict

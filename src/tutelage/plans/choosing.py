@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from tutelage.plans.allocate import Optimum, optimal
 from tutelage.plans.answer import Choice, choice_json, choices, finite, point_json
 from tutelage.plans.answer_text import caution_lines, row, signed, verdict_lines
 from tutelage.plans.cautions import Caution, cautions
 from tutelage.plans.crossover import Crossing, in_tokens
 from tutelage.plans.flat import Flat, flat
-from tutelage.plans.optimum import Optimum, optimal
 from tutelage.plans.problem import Problem
 from tutelage.plans.scenario import SCENARIOS
 from tutelage.plans.units import told

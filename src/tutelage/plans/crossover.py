@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutelage.plans.optimum import optimal
+from tutelage.plans.allocate import optimal
 from tutelage.plans.problem import Problem
 from tutelage.plans.search import sign_changes
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tutelage.plans.allocate import Optimum, loss_range, losses_at, losses_of_size
 from tutelage.plans.law import Numbers
-from tutelage.plans.optimum import Optimum, loss_range, losses_at, losses_of_size
 from tutelage.plans.problem import Problem
 
 TOLERANCE = 0.002

@@ -14,8 +14,8 @@ from functools import partial
 import numpy as np
 
 from tutelage.errors import OutOfRange
+from tutelage.plans.allocate import QUICK, Objective, cheapest, loss_range
 from tutelage.plans.law import Numbers
-from tutelage.plans.optimum import QUICK, Objective, cheapest, loss_range
 from tutelage.plans.problem import MOST, Problem
 from tutelage.plans.scenario import Teacher
 from tutelage.plans.search import crossing, lowest

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tutelage.errors import OutOfRange
-from tutelage.plans.optimum import Optimum
+from tutelage.plans.allocate import Optimum
 
 HOUR = 3600.0
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tutelage.errors import OutOfRange
+from tutelage.plans.allocate import cheapest, loss_range, optimal, split
 from tutelage.plans.flops import Cost, Family
 from tutelage.plans.law import Laws, Numbers
-from tutelage.plans.optimum import cheapest, loss_range, optimal, split
 from tutelage.plans.problem import Problem
 from tutelage.plans.scenario import SCENARIOS, shared
 from tutelage.plans.search import lowest

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tutelage.plans.allocate import Optimum
 from tutelage.plans.law import Laws
-from tutelage.plans.optimum import Optimum
 from tutelage.plans.problem import Problem
 
 DISTIL = "distil"

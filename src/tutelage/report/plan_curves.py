@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 from markupsafe import Markup
 
+from tutelage.plans.allocate import Optimum, optimal
 from tutelage.plans.answer import StudentPlan
 from tutelage.plans.crossover import in_tokens
-from tutelage.plans.optimum import Optimum, optimal
 from tutelage.plans.problem import Problem
 from tutelage.plans.scenario import SCENARIOS
 from tutelage.report.curves import Figure, Panel

@@ -145,6 +145,7 @@ COLUMNS = (
     Column("exponent_of_size", "a", 3, "N grows as compute to this power, over compute-optimal points"),
     Column("exponent_of_tokens", "b", 3, "the same of tokens; the paper's law gives 0.514 and 0.486"),
     Column("size_error", "error of a", 3, "standard error of the straight line"),
+    Column("refused", "refused", 0, "1 where the tool refuses to fit a law to these points alone"),
     Column("values", "values", 0, "how many numbers of the paper"),
     Column("allowed", "allowed", 4, "largest difference that counts as the same"),
     Column("off_reconciled", "reconciled", 4, "largest difference with the reconciled B'"),

@@ -19,7 +19,6 @@ import numpy as np
 from tutelage.errors import TutelageError
 from tutelage.plans.design import refuse_unidentified
 from tutelage.plans.law import SupervisedLaw
-from tutelage.plans.published import published
 from tutelage.plans.runs import Trained
 from tutelage.reproductions.parts import Piece
 from tutelage.reproductions.scaling_text import HOME as DOLLY
@@ -77,13 +76,10 @@ def optima(little: bool) -> list[Piece]:
 
     def numbers(counting: str) -> dict[str, float]:
         found = optimum_slopes(HOME)[counting]
-        a, b = exponents(published("reconciled").supervised)
         return {
             "exponent_of_size": found.a,
             "exponent_of_tokens": found.b,
             "size_error": found.a_error,
-            "size_off": abs(found.a - a),
-            "tokens_off": abs(found.b - b),
             "refused": float(bool(found.refused)),
         }
 
