@@ -272,8 +272,8 @@ FIRST_RATES = """Teachers and warm starts learn at 3e-3, arms at 1e-3. The forme
 NOTES = (
     FIRST_RATES,
     """Verdicts near a limit move: an earlier record of the same plan, whose models computed GPT-2's
-  activation in several steps and so rounded otherwise, had *too small to tell* for length normalisation and *not
-  reproduced* for the long part, both of the strong student.""",
+  activation in several steps and so rounded otherwise, had *too small to tell* for length normalisation and
+  *not reproduced* for the long part, both of the strong student.""",
     "The learning rate falls to 0 along its cosine, where the plan said to a tenth.",
     "Likelihood and validity are best for a student that has collapsed: read length and Dist-4 beside them.",
     "Not in reach at this scale: Rouge-L and judged quality of large models, human preference, calibration.",
