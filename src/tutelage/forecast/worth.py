@@ -17,10 +17,9 @@ from tutelage.plans.allocate import with_teacher
 from tutelage.plans.law import Laws
 from tutelage.plans.problem import Problem
 from tutelage.plans.scenario import SCENARIOS, Teacher
-from tutelage.plans.verdict import ALONE, decide, ratio
+from tutelage.plans.verdict import ALONE, WORSE, decide, ratio
 from tutelage.recipes import Recipe
 
-WORSE = "this teacher is worse than training on the text"
 NOT_KNOWN = "not known: no law for this text"
 NO_TEACHER = "no teacher is compared with"
 MOVED = "not known: the teacher is made of the student"

@@ -12,6 +12,7 @@ Source: Busbridge et al. 2025, Distillation Scaling Laws, arXiv:2502.08606, equa
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,7 +71,7 @@ class SupervisedLaw:
 
 
 @dataclass(frozen=True)
-class Imitation:
+class Imitation(ABC):
     """What the forms of the distillation law share: all but how the imitation error ends, ``G(r)``.
 
     Attributes:
@@ -90,14 +91,14 @@ class Imitation:
     def __post_init__(self) -> None:
         _positive(self)
 
+    @abstractmethod
     def log_fading(self, log_ratio: Numbers) -> Numbers:
         """``log G(r)`` from ``log r``, where r is the teacher's loss over the unaided student's."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def ratio_at_half(self) -> float:
         """The ratio r at which G has fallen to one half."""
-        raise NotImplementedError
 
     def log_loss(
         self, parameters: ArrayLike, tokens: ArrayLike, log_teacher: ArrayLike, log_unaided: ArrayLike

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
 
 from tutelage.citations import PAPERS, Paper
 from tutelage.files import write_text
 from tutelage.report.arms import tables
 from tutelage.report.collect import Findings, collect
 from tutelage.report.curves import figures, styles
+from tutelage.report.document import document
 from tutelage.report.drawing import swatch
 from tutelage.report.heat import heat_of
 from tutelage.report.schema import Prompted, RunFile, finite
 from tutelage.report.verdict import UNTOUCHED, verdict
-from tutelage.report.wording import amount, clean, plain
+from tutelage.report.wording import amount, plain
 
-HERE = Path(__file__).parent
 ELSEWHERE = "make room, or copy the folder to where you may write, and run `tutelage report` there"
 
 
@@ -45,15 +40,14 @@ def write_report(folder: str | Path) -> Path:
 
 def page(found: Findings) -> str:
     """The report as one HTML document."""
-    css, script = (HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     named = styles(found)
     control = found.results.compared_with if found.results else None
     said = verdict(found.results)
-    html = _template().render(
-        # The text between the tags, to the letter: its hash is what the page's own policy allows.
-        css=Markup(css),
-        script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(css)}; script-src {_hash(script)}",
+    return document(
+        "page.html",
+        ("page.css",),
+        generator=f"tutelage {found.run.versions.get('tutelage') or ''}",
+        title=f"{_name(found)}: a report by tutelage",
         name=_name(found),
         run=found.run,
         results=found.results,
@@ -75,21 +69,6 @@ def page(found: Findings) -> str:
         bibtex="\n".join(PAPERS[key].bibtex() for key in found.run.papers if key in PAPERS),
         link=_link,
     )
-    return clean(html)
-
-
-@functools.cache
-def _template() -> Template:
-    """The page; what is put into it is escaped, since texts are what a model wrote."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("page.html")
 
 
 def _name(found: Findings) -> str:
@@ -153,8 +132,3 @@ def _link(paper: Paper) -> str | None:
     if paper.arxiv:
         return f"https://arxiv.org/abs/{paper.arxiv}"
     return f"https://doi.org/{paper.doi}" if paper.doi else None
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from tutelage.citations import PAPERS
 from tutelage.files import write_text
@@ -15,10 +10,9 @@ from tutelage.plans.answer import StudentPlan
 from tutelage.plans.answer_text import facts, signed
 from tutelage.plans.units import told
 from tutelage.plans.verdict import ALONE, DISTIL
+from tutelage.report.document import document
 from tutelage.report.plan_curves import figures
-from tutelage.report.wording import clean
 
-HERE = Path(__file__).parent
 PAPER = "distillation-scaling-laws"
 
 
@@ -35,22 +29,14 @@ def write_plan(plan: StudentPlan, path: str | Path) -> Path:
 
 def plan_page(plan: StudentPlan) -> str:
     """The plan as one HTML document."""
-    css = "".join(HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "plan.css"))
-    script = HERE.joinpath("page.js").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     verdict, paper = plan.verdict, PAPERS[PAPER]
-    html = environment.get_template("plan.html").render(
-        css=Markup(css),
-        script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(css)}; script-src {_hash(script)}",
-        name=f"A student of {told(plan.problem.student)} parameters",
+    name = f"A student of {told(plan.problem.student)} parameters"
+    return document(
+        "plan.html",
+        ("page.css", "plan.css"),
+        generator="tutelage",
+        title=f"{name}: a plan by tutelage",
+        name=name,
         facts=_line(plan),
         tone={DISTIL: "better", ALONE: "worse"}.get(verdict.answer, "unresolved"),
         headline=f"{verdict.answer[:1].upper()}{verdict.answer[1:]}.",
@@ -65,7 +51,6 @@ def plan_page(plan: StudentPlan) -> str:
         paper=str(paper),
         link=f"https://arxiv.org/abs/{paper.arxiv}" if paper.arxiv else None,
     )
-    return clean(html)
 
 
 def _line(plan: StudentPlan) -> list[str]:
@@ -88,7 +73,3 @@ def _teachers(plan: StudentPlan) -> list[tuple[str, ...]]:
         )
         for choice in plan.choices
     ]
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
