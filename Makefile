@@ -40,7 +40,7 @@ test: $(STAMP_DEV)    ## lint, types, tests, every example in the docs
 	$(PYTEST) -m "not long" $(UNSHAPED) tests/laws tests/plans
 	$(PYTEST) -m "not long" --ignore tests/laws --ignore tests/plans
 
-long: $(STAMP_DEV)    ## the tests that take minutes and have shorter relatives in `test`
+long: $(STAMP_DEV)    ## tests that take minutes; laws and plans again, with the shapes of every call checked
 	$(PYTEST) -m long
 	$(PYTEST) -m "not long" tests/laws tests/plans
 

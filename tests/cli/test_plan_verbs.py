@@ -161,3 +161,39 @@ def test_a_page_can_be_written_beside_the_answer(capsys, tmp_path):
     told = said(capsys, "student", "1B", "--budget", "1e21", "--html", str(page), status=3)
     assert told.startswith("train without a teacher\n")
     assert "<h1>A student of 1B parameters</h1>" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--mfu", "0.3"),
+        ("--teacher-mfu", "0.3"),
+        ("--epochs", "2"),
+        ("--entry-bytes", "8"),
+        ("--price-per-terabyte", "20"),
+        ("--teacher", "size=1B,loss=2", "--teacher-tokens", "1T"),
+        ("--divergence", "revers_kl"),
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_would_be_ignored_is_refused(capsys, words):
+    """What says nothing by itself names what is missing; an unknown divergence names the nearest."""
+    told = refused(capsys, "student", "1B", "--budget", "1e21", *words)
+    assert words[-2] in told or "'reverse_kl'" in told
+
+
+def test_an_objective_outside_the_law_is_a_caution(capsys):
+    """The prediction is that of forward KL."""
+    told = said(capsys, "student", "1B", "--budget", "1e21", "--divergence", "reverse_kl", status=3)
+    assert "reverse_kl: the runs used forward KL" in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--flops-per-second", "1e10"), ("--no-probe", "--pilot", "5"), ("--no-probe", "--law", "reconciled")],
+    ids=" ".join,
+)
+def test_what_a_forecast_would_ignore_is_refused(capsys, words):
+    """Before anything is loaded."""
+    told = refused(capsys, "gkd", *words)
+    assert next(word for word in words if word not in ("--no-probe",)) in told

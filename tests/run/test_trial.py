@@ -80,7 +80,7 @@ def test_a_trial_makes_the_longest_step_first_and_third(recipe, tmp_path):
 
 
 def test_shapes_answer_without_torch():
-    """From the command line; how quickly is printed by benchmarks, not judged here."""
+    """From the command line, with the steps and FLOP of every arm."""
     code = (
         "import sys; from tutelage.cli import answered; "
         "status = answered(['plan', 'gkd', '--no-probe', '--flops-per-second', '1e10', '--json']); "

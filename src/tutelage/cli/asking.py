@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tutelage.divergences import TABLE
 from tutelage.errors import OutOfRange, TutelageError, UnknownName, listed, nearest
 from tutelage.plans import units
+from tutelage.plans.cautions import Caution, outside, repeated
 from tutelage.plans.flops import Family
-from tutelage.plans.law import Laws
 from tutelage.plans.lawfile import laws_named
 from tutelage.plans.money import Machine, Storage
 from tutelage.plans.problem import MOST, Problem, tokens_there_are
 from tutelage.plans.published import PUBLISHED
 from tutelage.plans.scenario import Scenario, Teacher, shared
 from tutelage.plans.scenario import scenario as named
+
+EPOCHS = 4.0
+"""How often a token may be seen unless told: about so many are assumed harmless."""
 
 PROBLEM = (
     "size",
@@ -36,6 +40,7 @@ PROBLEM = (
     "aspect",
 )
 MACHINE = ("peak", "mfu", "teacher_mfu", "throughput", "teacher_throughput", "devices", "price_per_hour")
+CAUTIONS = ("epochs", "unique_tokens", "temperature", "mixing", "top_k", "divergence")
 TEACHER = {"loss": "loss", "size": "parameters", "tokens": "tokens", "flops": "flops", "name": "name"}
 
 
@@ -51,17 +56,26 @@ def problem(**said: Any) -> Problem:
         TutelageError: a number in the wrong unit, a teacher that cannot be read, or options that
             exclude each other.
     """
-    laws = law(said["law"])
+    laws = laws_named(said["law"])
     teachers = tuple(teacher(text) for text in said["teacher"] or ())
+    if teachers and said["teacher_tokens"] is not None:
+        raise TutelageError(
+            "`--teacher-tokens` beside a `--teacher`",
+            expected="the tokens of a teacher that exists among its own keys",
+            fix="write for instance `--teacher size=7.75B,tokens=155B`",
+        )
+    often = times_seen(said["epochs"])
     budget = number(said["budget"], "--budget")
     # A teacher that is to be trained finds no more text than its student, unless told.
-    text = tokens_there_are(number(said["unique_tokens"], "--unique-tokens"), said["epochs"], None, laws)
+    text = tokens_there_are(number(said["unique_tokens"], "--unique-tokens"), often, None, laws)
     most = tokens_there_are(
         number(said["unique_tokens"], "--unique-tokens"),
-        said["epochs"],
+        often,
         number(said["tokens"], "--tokens"),
         laws,
     )
+    if said["epochs"] is not None and said["unique_tokens"] is None:
+        raise _alone("--epochs", "--unique-tokens", "--unique-tokens 10B")
     return Problem(
         laws,
         units.number(said["size"], "the size of the student"),
@@ -117,20 +131,39 @@ def teacher(text: str) -> Teacher:
     return Teacher(**found)
 
 
-def law(name: str) -> Laws:
-    """The laws of a name, or of a file that `tutelage plan fit` wrote."""
-    return laws_named(name)
+def cautions(epochs: float | None, unique_tokens: str | None, **objective: Any) -> tuple[Caution, ...]:
+    """What a reader must know of repeated text, and of an objective outside the law.
+
+    Raises:
+        UnknownName: there is no such divergence. OutOfRange: a number that an objective cannot have.
+    """
+    if "divergence" in objective:
+        TABLE[objective["divergence"]]
+    seen = repeated(times_seen(epochs)) if unique_tokens else []
+    return (*outside(**objective), *seen)
+
+
+def times_seen(said: float | None) -> float:
+    """How often a token may be seen."""
+    return EPOCHS if said is None else said
 
 
 def machine(**said: Any) -> Machine | None:
-    """What computes; None where nothing was said of it."""
+    """What computes; None where nothing was said of it.
+
+    Raises:
+        TutelageError: a share of a peak that was not told. OutOfRange: no throughput, or a bad number.
+    """
+    for name in ("mfu", "teacher_mfu"):
+        if said[name] is not None and said["peak"] is None:
+            raise _alone(f"--{name.replace('_', '-')}", "--peak", "--peak 989e12")
     asked = (said["peak"], said["throughput"], said["teacher_throughput"], said["price_per_hour"])
     if all(each is None for each in asked) and said["devices"] == 1:
         return None
     return Machine(
         number(said["peak"], "--peak"),
-        said["mfu"],
-        said["teacher_mfu"],
+        Machine.utilisation if said["mfu"] is None else said["mfu"],
+        Machine.teacher_utilisation if said["teacher_mfu"] is None else said["teacher_mfu"],
         number(said["throughput"], "--throughput"),
         number(said["teacher_throughput"], "--teacher-throughput"),
         said["devices"],
@@ -138,17 +171,18 @@ def machine(**said: Any) -> Machine | None:
     )
 
 
-def storage(entries: int | None, entry_bytes: float, price: float | None) -> Storage | None:
-    """How rows would be stored; None where nothing was said of it."""
-    if entries is None and price is None:
-        return None
+def storage(entries: int | None, entry_bytes: float | None, price: float | None) -> Storage | None:
+    """How rows would be stored; None where nothing was said of it.
+
+    Raises:
+        TutelageError: a price or a size of entries without their number.
+    """
     if entries is None:
-        raise TutelageError(
-            "a price of disk without what is stored",
-            expected="`--stored-entries`, the kept tokens of a row",
-            fix="add for instance `--stored-entries 64`",
-        )
-    return Storage(entries, entry_bytes, price)
+        for name, value in (("--price-per-terabyte", price), ("--entry-bytes", entry_bytes)):
+            if value is not None:
+                raise _alone(name, "--stored-entries", "--stored-entries 64")
+        return None
+    return Storage(entries, Storage.bytes_per_entry if entry_bytes is None else entry_bytes, price)
 
 
 def laws_json() -> list[dict[str, Any]]:
@@ -195,6 +229,15 @@ def held_out(word: str | None) -> float | list[str] | None:
 def coefficients(words: list[str]) -> dict[str, float]:
     """Coefficients to hold, from ``NAME=VALUE``."""
     return {name: number(value, name) or 0.0 for name, value in map(_pair, words)}
+
+
+def _alone(option: str, missing: str, example: str) -> TutelageError:
+    """The error for an option that says nothing without another one."""
+    return TutelageError(
+        f"`{option}` without `{missing}`",
+        expected=f"both, or neither: it says nothing without `{missing}`",
+        fix=f"add for instance `{example}`",
+    )
 
 
 def _pair(word: str) -> tuple[str, str]:

@@ -22,7 +22,9 @@ NoProbe = Annotated[
 Limit = Annotated[
     str | None, typer.Option(help="Memory there is, such as 8GiB; the machine's unless told otherwise.")
 ]
-Speed = Annotated[str | None, typer.Option(help="FLOP per second, for the time without a probe.")]
+Speed = Annotated[
+    str | None, typer.Option(help="FLOP per second, for the time where `--no-probe` leaves it unmeasured.")
+]
 Price = Annotated[float | None, typer.Option(help="Price of the machine for an hour.")]
 Law = Annotated[str | None, typer.Option(help="A file of `plan fit`: the law of this very text.")]
 Pilot = Annotated[

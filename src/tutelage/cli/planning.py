@@ -11,6 +11,43 @@ import typer
 import typer.core
 
 from tutelage.cli import forecasting
+from tutelage.cli.plan_options import (
+    AsJson,
+    Aspect,
+    Budget,
+    Context,
+    Devices,
+    DiskPrice,
+    Divergence,
+    Entries,
+    EntryBytes,
+    Epochs,
+    ForwardFlops,
+    Html,
+    Law,
+    LogitsShare,
+    Mfu,
+    Mixing,
+    Peak,
+    Price,
+    Rows,
+    Served,
+    Size,
+    Students,
+    Target,
+    TeacherMfu,
+    Teachers,
+    TeacherThroughput,
+    TeacherTokens,
+    Temperature,
+    Throughput,
+    Tokens,
+    TopK,
+    TrainingShare,
+    Unique,
+    Vocabulary,
+    Who,
+)
 from tutelage.errors import nearest
 from tutelage.recipes import library
 
@@ -44,57 +81,6 @@ plan = typer.Typer(
     rich_markup_mode=None,
 )
 
-Size = Annotated[str, typer.Argument(metavar="SIZE", help="Parameters without embeddings, such as 1B.")]
-Budget = Annotated[str | None, typer.Option(help="FLOP for this student and its share of the teacher.")]
-Tokens = Annotated[str | None, typer.Option(help="Tokens the student may see, such as 512B.")]
-Unique = Annotated[str | None, typer.Option(help="Tokens of text there are; seen `--epochs` times at most.")]
-Epochs = Annotated[float, typer.Option(help="How often each of them may be seen.")]
-Teachers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--teacher",
-        metavar="KEY=VALUE,...",
-        help="A teacher that exists: loss (nats on your text), size, tokens, flops, name; may be repeated.",
-    ),
-]
-Who = Annotated[
-    str | None,
-    typer.Option(
-        "--scenario",
-        help="Who pays for the teacher: free, inference (its logits), pretraining (its training) or both; "
-        "inference if a `--teacher` is given, else both.",
-    ),
-]
-Students = Annotated[int, typer.Option(min=1, help="Students that share the training of one teacher.")]
-Rows = Annotated[bool, typer.Option("--rows-shared", help="They share stored logits of the same tokens too.")]
-LogitsShare = Annotated[float | None, typer.Option(help="Share of the logits' cost, 0 to 1 (delta_lgt).")]
-TrainingShare = Annotated[
-    float | None, typer.Option(help="Share of the training's cost, 0 to 1 (delta_pre).")
-]
-TeacherTokens = Annotated[str | None, typer.Option(help="Tokens a teacher has seen, or may see.")]
-ForwardFlops = Annotated[str | None, typer.Option(help="Forward FLOP per token of the student's real shape.")]
-Law = Annotated[str, typer.Option(help="Coefficients: a name of `plan laws`, or a file of `plan fit`.")]
-Context = Annotated[int, typer.Option(min=1, help="Tokens of a sequence, for the cost of attention.")]
-Vocabulary = Annotated[int, typer.Option(min=1, help="Tokens of the tokenizer, for the cost of the output.")]
-Aspect = Annotated[float, typer.Option(min=1, help="Width of the models over their layers.")]
-Target = Annotated[str | None, typer.Option(help="A loss in nats; its cheapest budgets are told too.")]
-Served = Annotated[str | None, typer.Option(help="Tokens it will serve; with a target, the cheapest size.")]
-Peak = Annotated[str | None, typer.Option(help="Peak FLOP per second of a device, for hours and price.")]
-Mfu = Annotated[float, typer.Option(help="Share of the peak that training reaches.")]
-TeacherMfu = Annotated[float, typer.Option(help="Share of the peak of a teacher's forward pass.")]
-Throughput = Annotated[str | None, typer.Option(help="Measured FLOP per second of a device in training.")]
-TeacherThroughput = Annotated[str | None, typer.Option(help="The same of a teacher's forward pass.")]
-Devices = Annotated[int, typer.Option(min=1, help="Devices that work together.")]
-Price = Annotated[float | None, typer.Option(help="Price of a device for an hour.")]
-Entries = Annotated[int | None, typer.Option(help="Kept tokens of a stored row, for the size on disk.")]
-EntryBytes = Annotated[float, typer.Option(help="Bytes of a kept token: index and probability.")]
-DiskPrice = Annotated[float | None, typer.Option(help="Price of a terabyte for a month.")]
-Temperature = Annotated[float, typer.Option(help="Of the objective; the law knows 1.")]
-Mixing = Annotated[float, typer.Option(help="Weight of the teacher against gold tokens; the law knows 1.")]
-TopK = Annotated[int | None, typer.Option(help="Kept tokens in the objective; the law knows all.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page with the curves.")]
-
 
 @plan.command()
 def student(
@@ -102,7 +88,7 @@ def student(
     budget: Budget = None,
     tokens: Tokens = None,
     unique_tokens: Unique = None,
-    epochs: Epochs = 4,
+    epochs: Epochs = None,
     teacher: Teachers = None,
     scenario: Who = None,
     students: Students = 1,
@@ -118,17 +104,18 @@ def student(
     target_loss: Target = None,
     served_tokens: Served = None,
     peak: Peak = None,
-    mfu: Mfu = 0.4,
-    teacher_mfu: TeacherMfu = 0.5,
+    mfu: Mfu = None,
+    teacher_mfu: TeacherMfu = None,
     throughput: Throughput = None,
     teacher_throughput: TeacherThroughput = None,
     devices: Devices = 1,
     price_per_hour: Price = None,
     stored_entries: Entries = None,
-    entry_bytes: EntryBytes = 6,
+    entry_bytes: EntryBytes = None,
     price_per_terabyte: DiskPrice = None,
     temperature: Temperature = 1,
     mixing: Mixing = 1,
+    divergence: Divergence = "forward_kl",
     top_k: TopK = None,
     as_json: AsJson = False,
     html: Html = None,
@@ -140,9 +127,7 @@ def student(
     machine = asking.machine(**_only(locals(), asking.MACHINE))
     storage = asking.storage(stored_entries, entry_bytes, price_per_terabyte)
     from tutelage.plans.answer import plan_student
-    from tutelage.plans.cautions import outside, repeated
 
-    more = (*outside(temperature=temperature, mixing=mixing, top_k=top_k),)
     found = plan_student(
         problem,
         target=asking.number(target_loss, "--target-loss"),
@@ -150,7 +135,7 @@ def student(
         rows=rows_shared,
         machine=machine,
         storage=storage,
-        more=(*more, *(repeated(epochs) if unique_tokens else ())),
+        more=asking.cautions(**_only(locals(), asking.CAUTIONS)),
     )
     if html is not None:
         from tutelage.report.plan_page import write_plan
@@ -166,7 +151,7 @@ def teacher(
     budget: Budget = None,
     tokens: Tokens = None,
     unique_tokens: Unique = None,
-    epochs: Epochs = 4,
+    epochs: Epochs = None,
     teacher: Teachers = None,
     scenario: Who = None,
     students: Students = 1,
@@ -188,10 +173,9 @@ def teacher(
     if not teacher and scenario is None:
         told["scenario"] = "free"
     problem = asking.problem(**told)
-    from tutelage.plans.cautions import repeated
     from tutelage.plans.choosing import plan_teacher
 
-    found = plan_teacher(problem, more=tuple(repeated(epochs)) if unique_tokens else ())
+    found = plan_teacher(problem, more=asking.cautions(epochs, unique_tokens))
     _print(found, as_json)
     raise typer.Exit(found.exit_status)
 

@@ -47,9 +47,10 @@ def plan_recipe(
             run, from 10 to 100; 0 leaves it out.
 
     Raises:
-        TutelageError: something cannot be used, a number is out of range, or the trial failed.
+        TutelageError: something cannot be used, would be ignored or is out of range, or the trial failed.
     """
     _checked(memory_limit, price_per_hour, pilot)
+    _told_in_vain(trial, flops_per_second, laws, pilot)
     notes: list[str] = []
     shapes = _shapes(recipe, trial, notes)
     limit = machine_bytes() if memory_limit is None else memory_limit
@@ -121,6 +122,19 @@ def _worth(recipe: Recipe, probed: Probed, shapes: FromShapes | None, laws: Laws
     if shapes is not None:
         parameters = next(arm.step.student.parameters for arm in shapes.arms if arm.name == name)
     return worth(single, probed.nats, laws, parameters, tokens)
+
+
+def _told_in_vain(trial: bool, speed: float | None, laws: Laws | None, pilot: int | None) -> None:
+    """What would be ignored is refused."""
+    vain = "a speed (`--flops-per-second`)" if trial and speed is not None else ""
+    if not trial and (laws is not None or pilot is not None):
+        vain = "a law (`--law`)" if laws is not None else "a pilot (`--pilot`)"
+    if vain:
+        raise TutelageError(
+            f"{vain} {'beside' if trial else 'without'} a probe",
+            expected="a speed where nothing is measured; a law or a pilot where the teacher is",
+            fix="add `--no-probe`, or leave the speed away" if trial else "leave `--no-probe` away",
+        )
 
 
 def _checked(memory_limit: int | None, price: float | None, pilot: int | None) -> None:
