@@ -41,7 +41,7 @@ from tutelage.numerics import RunningNormaliser, _taken_in
 @pytest.fixture(autouse=True)
 def cut_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """With slices of 128 tokens, so that there are several."""
-    monkeypatch.setattr(base, "sizes", lambda device: replace(ON_GPU, tokens=128))
+    monkeypatch.setattr(base, "sizes", lambda device: replace(ON_GPU, tokens=128, elements=0))
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *PARTIAL])

@@ -146,7 +146,7 @@ class FullRows(ABC):
     def fill_all(self, out: Tensor) -> Tensor:
         """Fill ``out`` ``[V, n]`` slice by slice; returns the normaliser ``[n]`` gathered on the way."""
         normaliser = RunningNormaliser(self.n, out)
-        for tokens in sizes(out.device).slices(self.vocab_size):
+        for tokens in sizes(out.device).cut(self.n).slices(self.vocab_size):
             self.fill(tokens, out[tokens])
             normaliser.add(out[tokens])
         return normaliser.value()

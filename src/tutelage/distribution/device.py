@@ -18,7 +18,8 @@ class Sizes:
     """How work is cut.
 
     Attributes:
-        tokens: of the vocabulary in one slice.
+        tokens: of the vocabulary in one slice, at least.
+        elements: of a tile in one slice, where that is more; see `cut`.
         part: elements of a tile that a divergence sees at a time.
         tile_bytes: target size of one tile over the whole vocabulary; two of them exist at a time.
         most_rows: positions of a chunk at most.
@@ -28,6 +29,7 @@ class Sizes:
     """
 
     tokens: int = 1024
+    elements: int = 0
     part: int = 2**18
     tile_bytes: int = 128 * 2**20
     most_rows: int = 1024
@@ -39,6 +41,10 @@ class Sizes:
         for start in range(0, vocab_size, self.tokens):
             yield slice(start, min(start + self.tokens, vocab_size))
 
+    def cut(self, rows: int) -> Sizes:
+        """The same with slices as long as so many positions allow."""
+        return replace(self, tokens=max(self.tokens, self.elements // max(rows, 1)))
+
     def align(self, rows: Tensor) -> Tensor:
         """Indices ``[n]`` of positions; the first is repeated until their number is `aligned`."""
         missing = -len(rows) % self.aligned
@@ -49,8 +55,11 @@ ON_CPU = Sizes()
 """A slice of a few hundred positions stays in a CPU's cache, and so does what a divergence makes of a part:
 small enough that the memory for it is used again instead of being asked for anew."""
 
-ON_GPU = Sizes(tokens=16384, part=2**62, tile_bytes=2**30, most_rows=8192, aligned=8, twice=True)
-"""A slice fills a GPU many times over; rows of eight numbers lie where its matrix units want them."""
+ON_GPU = Sizes(
+    tokens=16384, elements=2**28, part=2**62, tile_bytes=2**30, most_rows=8192, aligned=8, twice=True
+)
+"""A slice fills a GPU many times over and is as long as memory allows, because every call costs; rows of eight
+numbers lie where its matrix units want them."""
 
 
 @functools.cache

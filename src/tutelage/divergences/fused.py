@@ -77,7 +77,7 @@ def loss(
             expected=f"a boolean mask ({student.positions},), true where a position counts",
             fix="flatten the mask like the hidden states and compare it with a number",
         )
-    counted = int(counts.sum())
+    counted = student.positions if mask is None else int(counts.sum())
     if counted == 0:
         raise TutelageError(
             "no position counts",
@@ -186,6 +186,7 @@ class _Evaluation(torch.autograd.Function):
             Workspace.lent(student.hidden, autocast=halves) as workspace,
         ):
             size = chunk_rows or choose_chunk(student.vocab_size, len(rows), workspace.sizes)
+            workspace.sizes = workspace.sizes.cut(size)
             walk = Walk(student, terms, gradients, workspace, alone=len(rows) <= size)
             for chunk in rows.split(size):
                 walk.chunk(chunk)

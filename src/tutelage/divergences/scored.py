@@ -43,6 +43,7 @@ def log_probs_of(distribution: Distribution, tokens: Tensor, student: Hidden | N
     parts = []
     with torch.autocast(like.device.type, enabled=False), Workspace.lent(like) as workspace:
         size = choose_chunk(distribution.vocab_size, distribution.positions, workspace.sizes)
+        workspace.sizes = workspace.sizes.cut(size)
         for rows in torch.arange(distribution.positions, device=like.device).split(size):
             workspace.reset()
             tile = None
