@@ -7,12 +7,12 @@ STAMP_USER := $(VENV)/.installed-user
 STAMP_DEV := $(VENV)/.installed-dev
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 # Every function's shapes are checked at run time wherever tests call it, which triples the time of laws and plans;
-# `long` runs them checked.
+# `long` runs them checked. Around what is compiled for a GPU they cannot be.
 UNSHAPED := --jaxtyping-packages=
 # Where the recipes in recipes/real look for their teacher.
 SMOLLM2 := runs/models/smollm2-135m-instruct
 
-.PHONY: help demo test long fast lint types docs demo-weights real-weights clean
+.PHONY: help demo test long gpu fast lint types docs demo-weights real-weights clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -38,11 +38,15 @@ test: $(STAMP_DEV)    ## lint, types, tests, every example in the docs
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(PYTEST) -m "not long" $(UNSHAPED) tests/laws tests/plans
-	$(PYTEST) -m "not long" --ignore tests/laws --ignore tests/plans
+	$(PYTEST) -m "not long" --ignore tests/laws --ignore tests/plans --ignore tests/gpu
 
 long: $(STAMP_DEV)    ## tests that take minutes; laws and plans again, with the shapes of every call checked
-	$(PYTEST) -m long
+	$(PYTEST) -m long $(UNSHAPED) tests/laws tests/plans
+	$(PYTEST) -m long --ignore tests/laws --ignore tests/plans
 	$(PYTEST) -m "not long" tests/laws tests/plans
+
+gpu: $(STAMP_DEV)     ## tests of the evaluation and of whole runs on a GPU; skipped where torch has none
+	$(BIN)/python -m pytest $(UNSHAPED) tests/gpu
 
 fast: $(STAMP_DEV)    ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 -m "not slow and not long"

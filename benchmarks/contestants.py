@@ -12,6 +12,7 @@ from torch import Tensor
 from tutelage.distribution import Dense, Distribution, Hidden, gold, kept
 from tutelage.divergences import TABLE, loss
 from tutelage.divergences.plain import plain_loss
+from tutelage.interfaces import asks_target
 
 PIECES = {"cpu": (1024, 256), "cuda": (16384, 4096)}
 """Tokens of a slice and rows of a chunk of the matrix products alone, in their two forms."""
@@ -87,9 +88,14 @@ def teacher(of: Contestant) -> Distribution:
     if of.kind == "top_k":
         return top_k(of.size, of.k)
     if of.kind == "gold":
-        written = torch.randint(of.size.vocab, (of.size.rows,), generator=torch.Generator().manual_seed(1))
-        return gold(written.to(told.device), of.size.vocab, told)
+        return gold(written(of.size), of.size.vocab, told)
     return Hidden(told, theirs)
+
+
+def written(size: Size) -> Tensor:
+    """Token ids, one a position."""
+    ids = torch.randint(size.vocab, (size.rows,), generator=torch.Generator().manual_seed(1))
+    return ids.to(size.device)
 
 
 class Trained:
@@ -125,7 +131,8 @@ def make(of: Contestant) -> Any:
         return Trained(of.size, lambda h, w, *_: plain_loss(Hidden(h, w), told, named).mean())
     if of.kind in ("hidden", "dense", "top_k", "gold"):
         told = teacher(of)
-        return Trained(of.size, lambda h, w, *_: loss(h, w, told, of.option))
+        aim = {"target": written(of.size)} if asks_target(TABLE.load(of.option)) else {}
+        return Trained(of.size, lambda h, w, *_: loss(h, w, told, of.option, **aim))
     from peers import PEERS
 
     return Trained(of.size, PEERS[of.kind].loss(of.option))

@@ -48,15 +48,17 @@ class Kernel:
 
     def __call__(self, first: Tensor, *others: Any) -> Any:
         """The function of its tensors; the first one says where and how large."""
+        tensors = (first, *others)
         if self._given_up or not self._wanted(first):
-            return self.plain((first, *others))
+            return self.plain(tensors)
         try:
             if self._compiled is not None:
-                return self._compiled((first, *others))
-            with warnings.catch_warnings():
+                with _Constants():  # other sizes may compile it anew
+                    return self._compiled(tensors)
+            with warnings.catch_warnings(), _Constants():
                 warnings.simplefilter("ignore")  # the compiler's advice is not for who trains
                 compiled = self._make()
-                result = compiled((first, *others))
+                result = compiled(tensors)
             self._compiled = compiled
         except torch.OutOfMemoryError:
             raise
@@ -65,7 +67,7 @@ class Kernel:
             reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             NOT_COMPILED[self.name] = reason
             _LOG.warning("%s runs eagerly, which is slower: %s", self.name, reason)
-            return self.plain((first, *others))
+            return self.plain(tensors)
         return result
 
     def _wanted(self, first: Tensor) -> bool:
@@ -82,6 +84,22 @@ def _options() -> dict[str, Any]:
     """That no intermediate result is written to memory because many things are made of it."""
     known = torch._inductor.list_options()
     return {name: 2**20 for name in ("realize_opcount_threshold", "realize_reads_threshold") if name in known}
+
+
+class _Constants:
+    """Options of a divergence become constants of its kernel, whatever their type.
+
+    Left to itself the compiler makes inputs of floats, and some versions (torch 2.13) then fail at a guard of
+    their own for numbers that are computed from an option. Set by hand, because `config.patch` takes longer
+    than many a kernel.
+    """
+
+    def __enter__(self) -> None:
+        self._before = torch._dynamo.config.specialize_float
+        torch._dynamo.config.specialize_float = True
+
+    def __exit__(self, *_: object) -> None:
+        torch._dynamo.config.specialize_float = self._before
 
 
 @functools.lru_cache(maxsize=4 * MOST)

@@ -6,6 +6,7 @@ Here it is taken on a CPU, in float64, so that it is tested where there is no GP
 from __future__ import annotations
 
 import itertools
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -200,6 +201,35 @@ def test_what_cannot_be_compiled_runs_as_it_is_written_and_says_so(monkeypatch: 
         assert torch.equal(one(torch.ones(3)), torch.full((3,), 2.0))
     assert tried == ["compiled"]
     assert list(compiled.NOT_COMPILED.values()) == ["ImportError: no compiler"]
+
+
+COMPILED_SLOWLY = [name for name in TRAINABLE if len(choices(name)) > 1 and name not in LATER]
+COMPILED_SLOWLY.remove("skew_reverse_kl")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize(
+    "name", ["skew_reverse_kl", *(pytest.param(name, marks=pytest.mark.long) for name in COMPILED_SLOWLY)]
+)
+def test_the_compiler_takes_divergences_with_options(
+    name: str, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    """For a CPU, as it would for a GPU: defaults are constants, and the same numbers come out."""
+    if pytestconfig.getoption("jaxtyping_packages"):
+        pytest.skip("what checks shapes around every function cannot be compiled")
+    monkeypatch.setattr(compiled, "NOT_COMPILED", {})
+    m = Maker(16, 300, 5)
+    learner, weights = student(m), m.normal("weights", 16).abs()
+    found = []
+    for wanted in (False, True):
+        monkeypatch.setattr(compiled.Kernel, "_wanted", lambda self, first, wanted=wanted: wanted)
+        terms = [Against(TABLE.load(name), m.dense("d"), weights)]
+        total, _ = evaluate(learner, terms)
+        found.append([total.detach(), *gradients(total, learner)])
+    assert not compiled.NOT_COMPILED
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_kernel_is_the_same_for_the_same_arguments() -> None:

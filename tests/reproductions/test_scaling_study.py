@@ -25,6 +25,7 @@ from tutelage.reproductions.scaling_arithmetic import ROWS, best_teacher
 from tutelage.reproductions.scaling_bed import HALF_HOUR, SIZES, TEN_MINUTES, Bed, config, shape
 from tutelage.reproductions.scaling_claims import of_the_study
 from tutelage.reproductions.scaling_text import byte_tokenizer, documents, split
+from tutelage.reproductions.work import FULL, version
 
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "reproductions" / "distillation-scaling-laws.json"
@@ -74,8 +75,8 @@ def test_a_design_holds_out_what_it_says(design: Any) -> None:
 def test_every_piece_has_its_needs_and_no_name_is_used_twice() -> None:
     """Of the usual and of the longer version; the longer one goes on from runs of the usual one."""
     of = distillation_scaling_laws()
-    assert of.fuller is not None
-    usual, longer = of.pieces(Path("x"), 0, False), of.fuller(Path("x"), 0)
+    assert of.longer is not None
+    usual, longer = (one.pieces(Path("x"), 0, False) for one in (of, of.longer))
     for pieces in (usual, longer):
         names = [piece.name for piece in pieces]
         assert len(set(names)) == len(names)
@@ -136,11 +137,14 @@ def test_a_reproduction_without_a_longer_version_says_so(tmp_path: Path) -> None
         reproduce("distillation-scaling-laws", tmp_path, full=True, smoke=True)
 
 
-def test_the_table_of_runs_has_the_numbers_of_the_record() -> None:
+@pytest.mark.parametrize(
+    "path", [RECORD, RECORD.with_stem(f"{RECORD.stem}{FULL}")], ids=lambda path: path.stem
+)
+def test_the_table_of_runs_has_the_numbers_of_the_record(path: Path) -> None:
     """A line for each arm and seed; the file that is kept says what the JSON says."""
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
-    of = distillation_scaling_laws()
-    text = RECORD.with_suffix(".csv").read_text(encoding="utf-8")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    of = version(record["name"], record.get("full", False))
+    text = path.with_suffix(".csv").read_text(encoding="utf-8")
     assert text == sheet(record, of.sheet)
     lines = list(csv.DictReader(text.splitlines()))
     arms = [arm for arm in record["arms"] if arm["set_up"] in of.sheet]

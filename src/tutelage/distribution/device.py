@@ -58,8 +58,8 @@ small enough that the memory for it is used again instead of being asked for ane
 ON_GPU = Sizes(
     tokens=16384, elements=2**28, part=2**62, tile_bytes=2**30, most_rows=8192, aligned=8, twice=True
 )
-"""A slice fills a GPU many times over and is as long as memory allows, because every call costs; rows of eight
-numbers lie where its matrix units want them."""
+"""A slice fills a GPU many times over and is as long as memory allows, because every call costs; rows of
+eight numbers lie where its matrix units want them."""
 
 
 @functools.cache

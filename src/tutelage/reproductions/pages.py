@@ -12,8 +12,9 @@ from tutelage.citations import PAPERS
 from tutelage.files import write_text
 from tutelage.reproductions import TABLE
 from tutelage.reproductions.courses import draw_courses, lines_of
-from tutelage.reproductions.parts import Column, Course, Plane, Reproduction
+from tutelage.reproductions.parts import Column, Course, Plane
 from tutelage.reproductions.plane import draw, spots_of
+from tutelage.reproductions.work import FULL, version
 
 PAGE = "reproductions.md"
 BEGIN, END = "<!-- made from reproductions/*.json: begin -->", "<!-- made from reproductions/*.json: end -->"
@@ -31,8 +32,7 @@ def pages(docs: Path, results: Path) -> dict[Path, str]:
     before, _, rest = written.partition(BEGIN)
     made: dict[Path, str] = {}
     parts = []
-    for name in TABLE:
-        path = results / f"{name}.json"
+    for path in (results / f"{name}{end}.json" for name in TABLE for end in ("", FULL)):
         if path.is_file():
             record = json.loads(path.read_text(encoding="utf-8"))
             parts.append(section(record))
@@ -51,19 +51,19 @@ def write_pages(docs: Path, results: Path) -> None:
 
 def section(record: Mapping[str, Any]) -> str:
     """A reproduction as Markdown: what was done, verdicts, tables, figures, notes."""
-    of: Reproduction = TABLE.load(record["name"])()
+    of, name = version(record["name"], _full(record)), _named(record)
     machine = record["machine"]
     seeds = ", ".join(map(str, record["seeds"]))
     libraries = ", ".join(
         f"{name} {record['versions'][name]}" for name in ("tutelage", "torch", "transformers")
     )
     parts = [
-        f"## {of.name}",
+        f"## {of.name}{', the longer version' if _full(record) else ''}",
         f"{PAPERS[of.paper]}.",
         *of.about,
         f"""`{record["command"]}` took {record["minutes"]:.1f} minutes on {machine["cpu"]} with two processes
 of one thread; seeds {seeds}; {libraries}. Every number by arm and seed is in
-[`reproductions/{of.name}.json`](../reproductions/{of.name}.json).""",
+[`reproductions/{name}.json`](../reproductions/{name}.json).""",
         _verdicts(record["claims"]),
         *_untold(record["claims"]),
         *(f"{claim['claim']}: {claim['note']}" for claim in record["claims"] if claim.get("note")),
@@ -71,10 +71,10 @@ of one thread; seeds {seeds}; {libraries}. Every number by arm and seed is in
     for set_up, told in of.set_ups.items():
         arms = [arm for arm in record["arms"] if arm["set_up"] == set_up]
         if arms:
-            parts.append(f"### {of.name}: {set_up}")
+            parts.append(f"### {name}: {set_up}")
             parts.append(f"{told[:1].upper()}{told[1:]}. Means over seeds (lowest to highest).")
             shown = [one for one in (*of.planes, *of.courses) if one.set_up == set_up]
-            parts += [f"![{one.title}. {one.told}](reproductions/{_file(of, one)})" for one in shown]
+            parts += [f"![{one.title}. {one.told}](reproductions/{_file(record, one)})" for one in shown]
             parts.append(_numbers([arm for arm in arms if arm["numbers"]], of.columns))
     parts.append("\n".join(f"- {column.head}: {column.told}." for column in of.columns))
     parts.append("\n".join(f"- {note}" for note in record["notes"]))
@@ -83,7 +83,7 @@ of one thread; seeds {seeds}; {libraries}. Every number by arm and seed is in
 
 def figures(record: Mapping[str, Any]) -> dict[str, str]:
     """The figures of a reproduction as SVG, by the names of their files."""
-    of: Reproduction = TABLE.load(record["name"])()
+    of = version(record["name"], _full(record))
     told = {column.number: f"{column.head}, {column.told}" for column in of.columns}
     made = {}
     for plane in of.planes:
@@ -94,14 +94,14 @@ def figures(record: Mapping[str, Any]) -> dict[str, str]:
         ]
         spots = spots_of(arms, plane.across, plane.up)
         if spots:
-            made[_file(of, plane)] = draw(
+            made[_file(record, plane)] = draw(
                 spots, title=plane.title, told=plane.told, across=told[plane.across], up=told[plane.up]
             )
     for course in of.courses:
         arms = [arm for arm in record["arms"] if arm["set_up"] == course.set_up]
         lines = lines_of(arms, course.number, course.arms)
         if lines:
-            made[_file(of, course)] = draw_courses(
+            made[_file(record, course)] = draw_courses(
                 lines,
                 title=course.title,
                 told=course.told,
@@ -115,7 +115,7 @@ def figures(record: Mapping[str, Any]) -> dict[str, str]:
 def as_text(record: Mapping[str, Any]) -> str:
     """Verdicts for a terminal."""
     lines = [
-        f"{record['name']}: seeds {', '.join(map(str, record['seeds']))}, {record['minutes']:.1f} minutes"
+        f"{_named(record)}: seeds {', '.join(map(str, record['seeds']))}, {record['minutes']:.1f} minutes"
     ]
     if "smoke" in record:
         lines.append(record["smoke"])
@@ -211,6 +211,14 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _file(of: Reproduction, shown: Plane | Course) -> str:
+def _full(record: Mapping[str, Any]) -> bool:
+    return bool(record.get("full"))
+
+
+def _named(record: Mapping[str, Any]) -> str:
+    return f"{record['name']}{FULL if _full(record) else ''}"
+
+
+def _file(record: Mapping[str, Any], shown: Plane | Course) -> str:
     number = f"-{shown.number}" if isinstance(shown, Course) else ""
-    return f"{of.name}-{shown.set_up}{number}.svg"
+    return f"{_named(record)}-{shown.set_up}{number}.svg"

@@ -135,7 +135,7 @@ class Reproduction:
         notes: what is not measured here and why, and where the test bed differs from what was planned.
         courses: further figures, over the steps of runs.
         seeds: how many are run unless told otherwise.
-        fuller: folder of a seed and seed to the pieces of a longer version; None where there is none.
+        longer: the same with more runs, which goes on from those that both have; None where there is none.
         sheet: set-ups whose arms are also written to a table of their own, a line for each arm and seed.
     """
 
@@ -150,5 +150,5 @@ class Reproduction:
     notes: Sequence[str] = field(default_factory=tuple)
     courses: Sequence[Course] = ()
     seeds: int = 3
-    fuller: Callable[[Path, int], list[Piece]] | None = None
+    longer: Reproduction | None = None
     sheet: tuple[str, ...] = ()

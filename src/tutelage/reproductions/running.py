@@ -23,7 +23,7 @@ from tutelage.files import write_text
 from tutelage.reproductions import TABLE
 from tutelage.reproductions.parts import Piece, Reproduction
 from tutelage.reproductions.record import recorded, sheet
-from tutelage.reproductions.work import Work
+from tutelage.reproductions.work import FULL, Work
 
 PROCESSES = 2
 """As many as the time that a reproduction is given was planned for, one thread each."""
@@ -49,7 +49,7 @@ def reproduce(
         command: how it was asked for, for the record.
 
     Returns:
-        The JSON file.
+        The JSON file, `NAME.json`; of a smoke test `NAME-smoke.json`, of a longer version `NAME-full.json`.
 
     Raises:
         UnknownName: there is no such reproduction.
@@ -58,7 +58,7 @@ def reproduce(
     """
     TABLE[name]
     of: Reproduction = TABLE.load(name)()
-    if full and (of.fuller is None or smoke):
+    if full and (of.longer is None or smoke):
         raise OutOfRange(
             f"a {'smoke test of the ' if smoke else ''}longer version of '{name}' is asked for",
             expected="a reproduction that has one, and no smoke test of it",
@@ -68,7 +68,8 @@ def reproduce(
     wanted = tuple(dict.fromkeys(range(of.seeds) if seeds is None else seeds))
     work = Work(name, out / shown, wanted, smoke, full)
     board = Board.of(work)
-    clock = Clock(work.folder / "minutes.json")
+    usual = work.folder / "minutes.json"
+    clock = Clock(usual.with_stem(f"minutes{FULL}"), since=usual) if full else Clock(usual)
     if board.open:
         with ExitStack() as stack:
             workers = min(PROCESSES, len(board.open))
@@ -77,7 +78,7 @@ def reproduce(
             hands = [stack.enter_context(Hand(work, number)) for number in range(workers)]
             for ended in [pool.submit(_keep_busy, board, hand, clock) for hand in hands]:
                 ended.result()
-    path = out / f"{shown}.json"
+    path = out / f"{shown}{FULL if full else ''}.json"
     record = recorded(work, clock.minutes, command)
     write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
     if of.sheet:
@@ -87,16 +88,18 @@ def reproduce(
 
 @dataclass
 class Clock:
-    """Minutes over all calls, kept in a file."""
+    """Minutes over all calls, kept in a file; a longer version goes on from those of the usual one."""
 
     path: Path
     before: float = 0.0
+    since: Path | None = None
     began: float = field(default_factory=time.monotonic)
     _alone: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
-        if self.path.is_file():
-            self.before = float(json.loads(self.path.read_text(encoding="utf-8"))["minutes"])
+        known = next((path for path in (self.path, self.since) if path is not None and path.is_file()), None)
+        if known is not None:
+            self.before = float(json.loads(known.read_text(encoding="utf-8"))["minutes"])
 
     @property
     def minutes(self) -> float:

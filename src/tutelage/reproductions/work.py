@@ -16,6 +16,15 @@ from tutelage.reproductions.parts import Outcome, Piece, Reproduction
 EVERY_SEED = "every-seed"
 """The folder, beside those of the seeds, of what is the same for all of them."""
 
+FULL = "-full"
+"""The end of the names of files that a longer version writes beside those of the usual one."""
+
+
+def version(name: str, full: bool) -> Reproduction:
+    """A reproduction of the table, or its longer version if that is asked for and there is one."""
+    of: Reproduction = TABLE.load(name)()
+    return of.longer if full and of.longer is not None else of
+
 
 @dataclass(frozen=True)
 class Work:
@@ -38,13 +47,11 @@ class Work:
     @property
     def reproduction(self) -> Reproduction:
         """What is run."""
-        return TABLE.load(self.name)()
+        return version(self.name, self.full)
 
     def pieces(self, seed: int) -> dict[str, Piece]:
         """All pieces of a seed by name."""
-        folder, of = self.folder / f"seed-{seed}", self.reproduction
-        longer = of.fuller if self.full else None
-        found = of.pieces(folder, seed, self.smoke) if longer is None else longer(folder, seed)
+        found = self.reproduction.pieces(self.folder / f"seed-{seed}", seed, self.smoke)
         return {piece.name: piece for piece in found}
 
     def result(self, seed: int, name: str, *, shared: bool = False) -> Path:
