@@ -9,8 +9,8 @@ from xml.etree.ElementTree import Element
 from tutelage.report.drawing import add, axis, markup, path, picture
 from tutelage.reproductions.plane import BOTTOM, HEIGHT, LEFT, RIGHT, STYLE, TOP, WIDTH, axes
 
-COLOURS = ("#1c5aa6", "#b83d12", "#3f7d3a", "#7a4fa3")
-DASHES = (None, "9 4", "2 4", "9 4 2 4")
+COLOURS = ("#1c5aa6", "#b83d12", "#3f7d3a", "#7a4fa3", "#8a6d00", "#4d4d4d")
+DASHES = (None, "9 4", "2 4", "9 4 2 4", "14 4", "14 4 2 4 2 4")
 """Of the first arm, the second, ...: a line that lies on another one stays visible in the gaps."""
 
 
@@ -39,7 +39,7 @@ def draw_courses(
     """The figure as the text of an SVG file.
 
     Args:
-        lines: the arms, at least one and at most four; a later one lies on top.
+        lines: the arms, at least one and at most six; a later one lies on top.
         title: above the figure.
         told: its text alternative, which says what to look for.
         across, up: names of the axes with their units.
