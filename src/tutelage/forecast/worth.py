@@ -81,6 +81,8 @@ def worth(
         if "pilot" in nats:
             pilot = nats["pilot"]
             why += f", after {pilot['steps']} steps without a teacher {pilot['student_nats']:.4f}"
+        if _end(nats, "high") >= 0:
+            cautions.append(f"{_ahead(nats)}: this text does not tell whether it knows more than the student")
         why += (
             "; `tutelage plan sweep` writes the recipes of a study, of which `tutelage plan fit` makes a law"
         )
@@ -90,14 +92,8 @@ def worth(
 
 def _certain(nats: Mapping[str, Any], teacher: float) -> str | None:
     """What proves without any law that the teacher is worse than the text, or None."""
-    ahead = nats["teacher_minus_student"]
-    # One row has no interval: the mean alone must do.
-    end = ahead["mean"] if math.isnan(ahead["high"]) else ahead["high"]
-    if not end < 0:
-        return (
-            f"{WORSE}: on it the teacher minus the untouched student is {ahead['mean']:+.4f} nats per token "
-            f"[{ahead['low']:+.4f}, {ahead['high']:+.4f}]; it does not know more than the student does"
-        )
+    if _end(nats, "low") >= 0:
+        return f"{WORSE}: on it {_ahead(nats)}; it does not know more than the student does"
     if teacher >= nats["unigram_nats"]:
         return (
             f"{WORSE}: it needs {teacher:.4f} nats per token, the frequencies of single tokens "
@@ -110,6 +106,20 @@ def _certain(nats: Mapping[str, Any], teacher: float) -> str | None:
             f"{pilot['student_nats']:.4f} nats per token, the teacher {teacher:.4f}"
         )
     return None
+
+
+def _end(nats: Mapping[str, Any], which: str) -> float:
+    """An end of the interval of teacher minus untouched student; of one row, which has none, the mean."""
+    ahead = nats["teacher_minus_student"]
+    return ahead["mean"] if math.isnan(ahead[which]) else ahead[which]
+
+
+def _ahead(nats: Mapping[str, Any]) -> str:
+    ahead = nats["teacher_minus_student"]
+    return (
+        f"the teacher minus the untouched student is {ahead['mean']:+.4f} nats per token "
+        f"[{ahead['low']:+.4f}, {ahead['high']:+.4f}]"
+    )
 
 
 def _by_law(
