@@ -23,7 +23,8 @@ def reproduce(
         bool, typer.Option("--smoke", help="The same path in at most a minute; it proves nothing.")
     ] = False,
     full: Annotated[
-        bool, typer.Option("--full", help="The longer version, of a reproduction that has one.")
+        bool,
+        typer.Option("--full", help="The longer version, of a reproduction that has one: NAME-full.json."),
     ] = False,
     seeds: Annotated[
         int | None,
