@@ -29,7 +29,8 @@ Runs = Sequence[tuple[Trained, str]]
 HOW = {"run": "fitted", "unseen": "held out"}
 """What was done with a run, by its mark."""
 
-POINTS = "Dots and squares are runs, which were measured"
+POINTS = "Points are runs, which were measured"
+SQUARES = " A dot is a run that was fitted, a square one that no fit saw."
 
 
 def share(value: float) -> str:
@@ -74,10 +75,9 @@ def _agreement(plan: FittedPlan) -> Figure:
         )
         held = f", {count['unseen']} held out" if count["unseen"] else ""
         panels.append(Panel(f"{kind.capitalize()}: {count['run']} fitted{held}.", chart))
-    note = (
-        f"{POINTS}, at the height that the laws give them: on the line they agree. A dot is a run that was "
-        "fitted, a square one that no fit saw."
-    )
+    note = f"{POINTS}, at the height that the laws give them: on the line they agree."
+    if plan.held:
+        note += SQUARES
     header = ("run", "kind", "used", "measured", "predicted", "error")
     return Figure("Predicted against measured", note, tuple(panels), header, tuple(rows))
 

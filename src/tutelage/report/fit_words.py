@@ -14,7 +14,7 @@ from tutelage.report.fit_curves import fit_figures, share
 from tutelage.report.plan_words import Table, Words, sentence
 from tutelage.report.wording import ABSENT
 
-FOOTER = "Predictions of a law, not measurements; only the runs, dots and squares, were measured."
+FOOTER = "Predictions of a law, not measurements; only the runs, drawn as points, were measured."
 
 
 def fit_words(plan: FittedPlan) -> Words:

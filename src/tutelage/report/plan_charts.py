@@ -77,7 +77,10 @@ class Scale:
         powers = range(math.floor(low), math.floor(high + 1e-9) + 1)
         if high - low < NARROW:
             fine = ((power + math.log10(step), f"{step}e{power}") for power in powers for step in (1, 2, 5))
-            return [(place, label) for place, label in fine if low - 1e-9 <= place <= high + 1e-9]
+            found = [(place, label) for place, label in fine if low - 1e-9 <= place <= high + 1e-9]
+            # Between neighbours of these the axis is as good as straight.
+            straight = ticks(10**low, 10**high, count) if len(found) < 2 else []
+            return found if len(found) > 1 else [(math.log10(at), short(at)) for at, _ in straight if at > 0]
         every = max(1, math.ceil((high - low) / (count + 1)))
         return [
             (float(power), f"1e{power}") for power in powers if power >= low - 1e-9 and power % every == 0
@@ -155,7 +158,7 @@ def lengths(rows: Sequence[tuple[str, str, float, str]], *, title: str, descript
         rows: name, style, size, and the size in words.
         title, description: the text alternative.
     """
-    left, right, width, height = 166.0, 70.0, 480.0, 20.0
+    left, right, width, height = 184.0, 72.0, 480.0, 20.0
     svg = picture(width, len(rows) * 32.0 + 6, title, description, "chart")
     longest = max(size for _, _, size, _ in rows) or 1.0
     for number, (name, style, size, said) in enumerate(rows):
