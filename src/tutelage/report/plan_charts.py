@@ -124,9 +124,7 @@ def plan_chart(
     above = axis([up.place(y) for y in heights], frame.height - frame.bottom, frame.top, room=0.06)
     svg = picture(frame.width, frame.height, title, description, "chart")
     if between is not None:
-        ends = [across(min(max(along.place(x), across.low), across.high)) for x in between]
-        tall = frame.height - frame.bottom - frame.top
-        add(svg, "rect", class_="band", x=ends[0], y=frame.top, width=ends[1] - ends[0], height=tall)
+        _shade(svg, [along.place(x) for x in between], across, frame)
     _grid(svg, across, above, along, up, frame)
 
     def place(x: float, y: float) -> Point:
@@ -214,6 +212,12 @@ def _grid(svg: Element, across: Axis, above: Axis, along: Scale, up: Scale, fram
     add(group, "text", up.unit, class_="unit", x=2, y=14)
     middle = (frame.left + right) / 2
     add(group, "text", along.unit, class_="unit", x=middle, y=frame.height - 5, text_anchor="middle")
+
+
+def _shade(svg: Element, between: Sequence[float], across: Axis, frame: Frame) -> None:
+    low, high = (across(min(max(place, across.low), across.high)) for place in between)
+    tall = frame.height - frame.bottom - frame.top
+    add(svg, "rect", class_="band", x=low, y=frame.top, width=high - low, height=tall)
 
 
 def _outline(band: Sequence[Stretch], place: Callable[[float, float], Point]) -> str:
