@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from tutelage.cli import answered, asking
+from small_studies import small_study, write_table
+from tutelage.cli import answered, asking, planning
 from tutelage.cli.planning import RECIPE, PlanGroup, plan
 
 
@@ -161,6 +164,52 @@ def test_a_page_can_be_written_beside_the_answer(capsys, tmp_path):
     told = said(capsys, "student", "1B", "--budget", "1e21", "--html", str(page), status=3)
     assert told.startswith("train without a teacher\n")
     assert "<h1>A student of 1B parameters</h1>" in page.read_text(encoding="utf-8")
+
+
+def test_a_page_about_teachers_can_be_written_beside_the_json(capsys, tmp_path):
+    """`plan teacher --html FILE --json`: one document on standard output, the same gain on the page."""
+    page = tmp_path / "teacher.html"
+    words = ["--budget", "1e21", "--teacher", "size=7B,loss=2.0", "--html", str(page), "--json"]
+    told = json.loads(said(capsys, "teacher", "3B", *words))
+    shown = page.read_text(encoding="utf-8")
+    assert "<h1>A teacher for a student of 3B parameters</h1>" in shown
+    assert f"Gain {told['gain_nats']:+.4f} nats" in shown
+
+
+def test_a_page_of_a_fit_shows_the_runs_of_a_table_whatever_they_are_called(capsys, tmp_path):
+    """`plan fit --html FILE --json`: a point for every run of the CSV file, names escaped."""
+    runs = [
+        replace(run, name=f"<script>{run.name}</script>")
+        for run in small_study(noise=0.004, seed=5)
+        if not run.distilled
+    ]
+    table, page = write_table(tmp_path / "runs.csv", runs), tmp_path / "fit.html"
+    told = json.loads(said(capsys, "fit", str(table), "--draws", "0", "--html", str(page), "--json"))
+    shown = page.read_text(encoding="utf-8")
+    assert told["answer"] == "usable"
+    assert "Usable: a law to plan with." in shown
+    assert "&lt;script&gt;s0&lt;/script&gt;" in shown
+    assert "<script>s0" not in shown
+    agreement = shown.split("<h3>Predicted against measured")[1].split("</figure>")[0]
+    assert agreement.count('class="mark run') == told["runs"]["supervised"] == 15
+
+
+@pytest.mark.parametrize("verb", ["student", "teacher"])
+def test_a_page_that_cannot_be_written_costs_an_error_and_not_the_answer(capsys, tmp_path, verb):
+    """Exit status 2 and three lines; the answer is printed all the same."""
+    (tmp_path / "file").write_text("no folder")
+    assert (
+        answered(["plan", verb, "1B", "--budget", "1e20", "--html", str(tmp_path / "file" / "x.html")]) == 2
+    )
+    told = capsys.readouterr()
+    assert told.out.startswith(("distil\n", "train without"))
+    assert [line[:11] for line in told.err.splitlines()[1:]] == ["  expected ", "  to fix   "]
+
+
+def test_what_comes_out_is_asked_for_last_and_in_the_same_order_everywhere():
+    """`--json`, then `--html`, of every plan that has a page."""
+    for verb in (planning.student, planning.teacher, planning.fit):
+        assert list(inspect.signature(verb).parameters)[-2:] == ["as_json", "html"]
 
 
 @pytest.mark.parametrize(

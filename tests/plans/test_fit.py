@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from small_studies import PLANTED, SUPERVISED_LAW, TAUGHT_LAW, small_study
 
+from small_studies import PLANTED, SUPERVISED_LAW, TAUGHT_LAW, small_study
 from tutelage.errors import MissingExtra, OutOfRange, UnknownName
 from tutelage.plans.fit import Effort, fit_law, objectives, polished
 from tutelage.plans.fitting import fit_study, losses, supervised_points

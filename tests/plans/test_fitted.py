@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_studies import PLANTED, small_study, write_table
 
+from small_studies import PLANTED, small_study, write_table
 from tutelage.cli import answered
 from tutelage.errors import OutOfRange, UnknownName
 from tutelage.plans.bootstrap import resampled

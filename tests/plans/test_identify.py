@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_studies import SUPERVISED_LAW, small_study
 
+from small_studies import SUPERVISED_LAW, small_study
 from tutelage.errors import OutOfRange
 from tutelage.plans.design import doubts, refuse_unidentified
 from tutelage.plans.fitting import fit_study

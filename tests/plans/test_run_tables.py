@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_studies import small_study, write_table
 
+from small_studies import small_study, write_table
 from tutelage.errors import OutOfRange, TutelageError
 from tutelage.plans.fitted import fit_runs
 from tutelage.plans.fitting import fit_study

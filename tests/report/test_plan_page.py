@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from test_report_browser import CONTRASTS, opened
 
-from tutelage.plans import plan_student
+from tutelage.plans import plan_student, plan_teacher
 from tutelage.plans.problem import Problem
 from tutelage.plans.published import published
 from tutelage.plans.scenario import SCENARIOS, Teacher
@@ -76,6 +76,54 @@ def test_marks_outside_the_frame_are_left_out_and_decades_are_labelled():
     assert "mark chosen" in chart
     assert "mark crossing" not in chart
     assert ">1e21<" in chart
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    """What is said of the teachers of the same student, one of them worse than the text."""
+    worse = Teacher(loss=3.0, parameters=7e9, name="worse than the text")
+    return plan_teacher(replace(PROBLEM, teachers=(*TEACHERS, worse)))
+
+
+def test_a_page_about_teachers_tells_what_the_plan_tells(wanted):
+    """The wanted teacher, the losses that are as good, where it stops helping, and every teacher's gain."""
+    page, told = plan_page(wanted), wanted.to_json()
+    assert "<h1>A teacher for a student of 3B parameters</h1>" in page
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
+    assert facts["best teacher"].startswith(f"{told['wanted']['teacher_loss_nats']:.3f} nats")
+    low, high = told["flat"]["teacher_loss"]
+    assert facts["as good"].startswith(f"a loss of {low:.3f} to {high:.3f} nats")
+    assert f"Shaded: teachers of {low:.3f} to {high:.3f} nats" in page
+    for choice in told["teachers"]:
+        for said in (f"{choice['teacher_loss_nats']:.4f}", f"{choice['loss_nats']:.4f}", choice["answer"]):
+            assert f">{said}</td>" in page
+        assert f">{choice['gain_nats']:+.4f}</td>" in page
+    assert f"Gain {told['gain_nats']:+.4f} nats" in page
+    assert "<script>alert" not in page
+    assert plan_page(wanted) == page
+
+
+def test_every_teacher_is_a_dot_the_wanted_one_a_ring_and_what_is_as_good_is_shaded(wanted):
+    """Also one so bad that the curve alone would not reach it; and where the best one stops is marked."""
+    page = plan_page(wanted)
+    by_teacher, by_tokens = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
+    assert by_teacher.count('class="mark teacher"') == 3
+    assert by_teacher.count('class="mark chosen"') == 1
+    assert by_teacher.count('<rect class="band"') == 1
+    # Two panels: the losses, and the same less training alone.
+    assert by_tokens.count('class="mark chosen"') == 2
+    # It begins to help at so few tokens that this is outside the picture.
+    assert [one.falls for one in wanted.helps] == [False, True]
+    assert by_tokens.count('class="mark crossing"') == 2
+    assert "Past the last diamond the text alone is as good." in by_tokens
+
+
+def test_a_short_axis_has_numbers_between_its_powers_of_ten():
+    """Half an order of magnitude would else have one number or none."""
+    scale = Scale("tokens", logarithmic=True)
+    assert [label for _, label in scale.ticks(5.35, 6.05, 5)] == ["5e5", "1e6"]
+    assert [label for _, label in scale.ticks(19.0, 21.0, 5)] == ["1e19", "1e20", "1e21"]
+    assert len(scale.ticks(5.32, 5.38, 4)) >= 3
 
 
 @pytest.mark.browser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 import typer.core
@@ -137,12 +137,7 @@ def student(
         storage=storage,
         more=asking.cautions(**_only(locals(), asking.CAUTIONS)),
     )
-    if html is not None:
-        from tutelage.report.plan_page import write_plan
-
-        write_plan(found, html)
-    _print(found, as_json)
-    raise typer.Exit(found.exit_status)
+    _answer(found, as_json, html)
 
 
 @plan.command()
@@ -165,6 +160,7 @@ def teacher(
     vocabulary: Vocabulary = 32768,
     aspect: Aspect = 128,
     as_json: AsJson = False,
+    html: Html = None,
 ) -> None:
     """How good a teacher does this student want, and which of yours? Exit status 3 says: none of them."""
     from tutelage.cli import asking
@@ -176,8 +172,7 @@ def teacher(
     from tutelage.plans.choosing import plan_teacher
 
     found = plan_teacher(problem, more=asking.cautions(epochs, unique_tokens))
-    _print(found, as_json)
-    raise typer.Exit(found.exit_status)
+    _answer(found, as_json, html)
 
 
 @plan.command()
@@ -199,6 +194,7 @@ def fit(
     seed: Annotated[int, typer.Option(min=0, help="Of starts, resamples and shuffles.")] = 0,
     vocabulary: Annotated[int | None, typer.Option(min=2, help="Tokens of the runs' tokenizer.")] = None,
     as_json: AsJson = False,
+    html: Html = None,
 ) -> None:
     """Both laws of your own runs, with bands and errors on runs not seen. Exit status 3: do not use them."""
     from tutelage.cli import asking
@@ -215,8 +211,7 @@ def fit(
         vocabulary=vocabulary,
         command=" ".join(["tutelage", *sys.argv[1:]]),
     )
-    _print(found, as_json)
-    raise typer.Exit(found.exit_status)
+    _answer(found, as_json, html)
 
 
 @plan.command()
@@ -281,6 +276,20 @@ plan.command(RECIPE, hidden=True)(forecasting.recipe)
 def _only(given: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """Of everything that was typed, what one part of the question needs."""
     return {name: given[name] for name in names}
+
+
+def _answer(found: Any, as_json: bool, html: Path | None) -> NoReturn:
+    """Write the page of an answer if one was asked for, print the answer, and leave with its status."""
+    try:
+        if html is not None:
+            from tutelage.report.plan_page import write_plan
+
+            write_plan(found, html)
+    finally:
+        # A page that cannot be written must not cost the answer of a long fit; and a reader that closes the
+        # pipe early, such as `head`, must not cost the page.
+        _print(found, as_json)
+    raise typer.Exit(found.exit_status)
 
 
 def _print(result: Any, as_json: bool) -> None:

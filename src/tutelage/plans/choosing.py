@@ -7,6 +7,7 @@ Source: Busbridge et al. 2025, arXiv:2502.08606, sections 4.3 and 5.1, figures 4
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -101,29 +102,9 @@ def plan_teacher(problem: Problem, *, more: tuple[Caution, ...] = ()) -> Teacher
 
 def teacher_text(plan: TeacherPlan) -> str:
     """What `tutelage plan teacher` prints."""
-    problem, wanted = plan.problem, plan.wanted
     lines = [*verdict_lines(plan.verdict), ""]
-    lines += row(
-        "student",
-        f"{told(problem.student)} parameters without embeddings; by itself {problem.alone:.4f} nats "
-        f"per token on {told(problem.alone_tokens)} tokens",
-    )
-    made = ""
-    if wanted.teacher_parameters is not None:
-        made = (
-            f"; cheapest to train with {told(wanted.teacher_parameters)} parameters on "
-            f"{told(wanted.teacher_tokens)} tokens"
-        )
-    lines += row("best teacher", f"{wanted.teacher_loss:.3f} nats, if it costs nothing{made}")
-    lines += row("the student then", f"{wanted.loss:.4f} nats per token on {told(wanted.tokens)} tokens")
-    if plan.flat.teacher_loss is not None:
-        low, high = plan.flat.teacher_loss
-        lines += row(
-            "as good", f"a loss of {low:.3f} to {high:.3f} nats (within {plan.flat.tolerance:g} nats)"
-        )
-    falls = [each.at for each in plan.helps if each.falls]
-    if falls:
-        lines += row("stops helping", f"at {told(falls[-1])} tokens")
+    for name, value in teacher_facts(plan):
+        lines += row(name, value)
     for choice in plan.choices:
         stops = f"; stops helping at {told(choice.stops_helping)} tokens" if choice.stops_helping else ""
         lines += row(
@@ -133,3 +114,24 @@ def teacher_text(plan: TeacherPlan) -> str:
             + (f" ({choice.verdict.because})" if choice.ratio > 1 else stops),
         )
     return "\n".join([*lines, *caution_lines(plan.cautions)])
+
+
+def teacher_facts(plan: TeacherPlan) -> Iterator[tuple[str, str]]:
+    """Name and value of what is said of the wanted teacher; those that exist are a list of their own."""
+    problem, wanted = plan.problem, plan.wanted
+    alone = f"{problem.alone:.4f} nats per token on {told(problem.alone_tokens)} tokens"
+    yield "student", f"{told(problem.student)} parameters without embeddings; by itself {alone}"
+    made = ""
+    if wanted.teacher_parameters is not None:
+        made = (
+            f"; cheapest to train with {told(wanted.teacher_parameters)} parameters on "
+            f"{told(wanted.teacher_tokens)} tokens"
+        )
+    yield "best teacher", f"{wanted.teacher_loss:.3f} nats, if it costs nothing{made}"
+    yield "the student then", f"{wanted.loss:.4f} nats per token on {told(wanted.tokens)} tokens"
+    if plan.flat.teacher_loss is not None:
+        low, high = plan.flat.teacher_loss
+        yield "as good", f"a loss of {low:.3f} to {high:.3f} nats (within {plan.flat.tolerance:g} nats)"
+    falls = [each.at for each in plan.helps if each.falls]
+    if falls:
+        yield "stops helping", f"at {told(falls[-1])} tokens"

@@ -64,7 +64,7 @@ class FittedPlan:
         unseen: errors on runs that were not fitted, `supervised` and `distilled`.
         unseen_how: which runs these were.
         disorder: how many times worse the fit is with shuffled teachers; None without distilled runs.
-        held: names of the runs that were held out.
+        held: runs that were held out; empty where every run was predicted by turns.
         tokenizer: hash of the runs' vocabulary; empty if nobody said.
         warnings: part of the answer.
         written: the law's file, if it was asked for.
@@ -77,7 +77,7 @@ class FittedPlan:
     unseen: Mapping[str, Errors]
     unseen_how: str
     disorder: float | None
-    held: tuple[str, ...]
+    held: tuple[Trained, ...]
     tokenizer: str
     warnings: tuple[str, ...]
     written: str | None = None
@@ -106,7 +106,7 @@ class FittedPlan:
             "runs": {
                 "supervised": len(self.study.supervised),
                 "distilled": len(self.study.distilled),
-                "held_out": list(self.held),
+                "held_out": [run.name for run in self.held],
             },
             "laws": {
                 "name": self.laws.name,
@@ -189,7 +189,7 @@ def fit_runs(
         unseen,
         f"by turns, {FOLDS} parts" if hold_out is None else f"{len(asked)} runs that no fit saw",
         shuffled,
-        tuple(run.name for run in asked),
+        tuple(asked),
         next((run.tokenizer for run in found if run.tokenizer), ""),
         (*said, *study.warnings, *_warnings(unseen, shuffled)),
     )
@@ -199,7 +199,7 @@ def fit_runs(
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "runs": {"supervised": len(study.supervised), "distilled": len(study.distilled)},
-        "held_out": list(plan.held),
+        "held_out": [run.name for run in plan.held],
         "held_coefficients": _held(study),
         "unseen": plan.to_json()["unseen"],
         "warnings": list(plan.warnings),

@@ -27,11 +27,10 @@ def fitted_text(plan: FittedPlan) -> str:
         lines += ["", f"  {kind} runs not seen ({plan.unseen_how}): {spread}"]
         lines += [f"    rms {one.rms:.2%}; simpler guesses: {guesses}"]
     if plan.disorder is not None:
-        worse = "over 1,000" if plan.disorder > 1000 else f"{plan.disorder:.3g}"
-        lines += ["", f"  with the teachers shuffled the fit is {worse} times worse"]
+        lines += ["", f"  with the teachers shuffled the fit is {times_worse(plan.disorder)} times worse"]
     ranges = plan.laws.ranges
     lines += ["", "  the runs cover; outside, the law extrapolates and plans warn"]
-    lines += [f"    parameters  {_between(ranges.parameters)}", f"    tokens      {_between(ranges.tokens)}"]
+    lines += [f"    parameters  {between(ranges.parameters)}", f"    tokens      {between(ranges.tokens)}"]
     if ranges.teacher_loss is not None:
         low, high = ranges.teacher_loss
         lines += [f"    teachers    {low:.3f} to {high:.3f} nats per token"]
@@ -59,5 +58,11 @@ def _rows(numbers: tuple[Banded, ...]) -> Iterator[str]:
         yield f"    {one.name.ljust(column)}  {one.value:.4g}{band}{says}"
 
 
-def _between(pair: tuple[float, float]) -> str:
+def times_worse(disorder: float) -> str:
+    """How many times worse a fit to shuffled teachers is; beyond a thousand nobody counts."""
+    return "over 1,000" if disorder > 1000 else f"{disorder:.3g}"
+
+
+def between(pair: tuple[float, float]) -> str:
+    """Two counts, lowest and highest."""
     return f"{told(pair[0])} to {told(pair[1])}"

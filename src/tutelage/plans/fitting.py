@@ -204,6 +204,11 @@ def distilled_points(runs: Sequence[Trained], laws: Sequence[SupervisedLaw]) -> 
     return Points(size, data, teacher, unaided)
 
 
+def teacher_losses(runs: Sequence[Trained], law: SupervisedLaw) -> Numbers:
+    """The losses of distilled runs' teachers, nats per token; those nobody measured are predicted."""
+    return np.exp(_flat(distilled_points(runs, [law]).teacher))
+
+
 def losses(runs: Sequence[Trained]) -> Numbers:
     """What runs reached, nats per token."""
     return np.array([run.loss for run in runs], dtype=float)
@@ -215,7 +220,7 @@ def ranges_of(runs: Sequence[Trained], law: SupervisedLaw) -> Ranges:
     tokens = [run.tokens for run in runs] + [run.teacher_tokens for run in runs if run.teacher_tokens]
     each = [run.tokens / run.parameters for run in runs]
     taught = [run for run in runs if run.distilled]
-    teachers = np.exp(_flat(distilled_points(taught, [law]).teacher)) if taught else None
+    teachers = teacher_losses(taught, law) if taught else None
     return Ranges(
         (min(sizes), max(sizes)),
         (min(tokens), max(tokens)),

@@ -13,10 +13,12 @@ import numpy as np
 from markupsafe import Markup
 
 from tutelage.plans.allocate import Optimum, optimal
-from tutelage.plans.answer import StudentPlan
+from tutelage.plans.answer import Choice, StudentPlan
+from tutelage.plans.choosing import TeacherPlan
 from tutelage.plans.crossover import in_tokens
 from tutelage.plans.problem import Problem
 from tutelage.plans.scenario import SCENARIOS
+from tutelage.plans.units import told
 from tutelage.report.curves import Figure, Panel
 from tutelage.report.plan_charts import Curve, Mark, Scale, bars, plan_chart
 from tutelage.report.wording import plain, short
@@ -30,13 +32,30 @@ CASES = {
 }
 STYLES = {ALONE: "control", YOURS: "teacher", **{name: f"s{i}" for i, name in enumerate(CASES.values())}}
 NATS, BUDGET = Scale("nats per token"), Scale("FLOP for one student", logarithmic=True)
+TOKENS = Scale("tokens that the student sees", logarithmic=True)
+LESS = "The same less training alone: below zero a teacher helps, inside the band nobody can tell."
 DECADES, A_DECADE = 2.0, 6
 
 
-def figures(plan: StudentPlan) -> tuple[Figure, ...]:
-    """The figures of a plan, those with nothing to show left out."""
-    found = [_by_budget(plan), _by_tokens(plan), _by_teacher(plan), _optima(plan), _cost(plan)]
+def student_figures(plan: StudentPlan) -> tuple[Figure, ...]:
+    """The figures of a plan about a student, those with nothing to show left out."""
+    found: list[Figure | None] = [_by_budget(plan)]
+    if plan.point is not None:
+        share = plan.verdict.margin / plan.problem.alone
+        found.append(_by_tokens(plan.problem, plan.point, share, "this plan"))
+        found.append(_by_teacher(plan.problem, plan.point, plan.choices, "this plan"))
+    found += [_optima(plan), _cost(plan)]
     return tuple(figure for figure in found if figure is not None)
+
+
+def teacher_figures(plan: TeacherPlan) -> tuple[Figure, ...]:
+    """The figures of a plan about teachers: how good one is wanted, and how long it helps."""
+    problem, ring = plan.problem, "the best teacher, if it costs nothing"
+    share = plan.verdict.margin / problem.alone
+    return (
+        _by_teacher(problem, plan.wanted, plan.choices, ring, as_good=plan.flat.teacher_loss),
+        _by_tokens(problem, plan.wanted, share, ring),
+    )
 
 
 def _budgets(problem: Problem) -> list[float]:
@@ -71,8 +90,8 @@ def _by_budget(plan: StudentPlan) -> Figure:
         marks.append(Mark(spent, plan.point.loss, "chosen", f"this plan: {plan.point.loss:.4f} nats"))
     panel = Panel("The whole picture.", _loss_chart(curves, band, marks))
     beside = Panel(
-        "The same less training alone: below zero a teacher helps, inside the band nobody can tell.",
-        _gain_chart(curves, alone, share, marks),
+        LESS,
+        _gain_chart(curves, alone, share, marks, BUDGET),
     )
     note = (
         "What the student reaches, by who pays for the teacher. The band around training alone is what the "
@@ -96,30 +115,38 @@ def _loss_chart(
 
 
 def _gain_chart(
-    curves: Sequence[Curve], alone: dict[float, float], share: float, marks: Sequence[Mark]
+    curves: Sequence[Curve], alone: dict[float, float], share: float, marks: Sequence[Mark], along: Scale
 ) -> Markup:
     """Every curve less that of training alone, which is the zero of this chart."""
     less = [replace(c, points=tuple((x, y - alone[x]) for x, y in c.points)) for c in curves]
-    band = [(budget, -share * loss, share * loss) for budget, loss in alone.items()]
+    band = [(place, -share * loss, share * loss) for place, loss in alone.items()]
     lower = [replace(mark, y=mark.y - _height(mark.x, alone)) for mark in marks]
     return plan_chart(
         less,
-        along=BUDGET,
+        along=along,
         up=NATS,
-        title="Difference from training alone against budget",
+        title="Difference from training alone",
         description=_told(less),
         band=band,
         marks=lower,
     )
 
 
-def _by_tokens(plan: StudentPlan) -> Figure | None:
-    """The student's loss against its tokens with the plan's teacher and without, and where they cross."""
-    problem, point = plan.problem, plan.point
-    if point is None:
-        return None
-    ends = math.log10(point.tokens) - DECADES, math.log10(point.tokens) + DECADES
-    tokens = np.logspace(*ends, int(2 * DECADES * A_DECADE) + 1)
+def _by_tokens(problem: Problem, point: Optimum, share: float, ring: str) -> Figure:
+    """The student's loss against its tokens with a teacher and without, and where they cross.
+
+    Args:
+        problem: whose laws and student.
+        point: the teacher, and the tokens around which it is drawn.
+        share: of the unaided student's loss that nobody can tell.
+        ring: what the point is called.
+    """
+    crossings = in_tokens(problem, point.teacher_loss)
+    middle = math.log10(point.tokens)
+    # Where it stops helping is wanted in the picture, but not so far away that the rest is a corner.
+    last = max((math.log10(each.at) + 0.5 for each in crossings), default=middle)
+    high = min(max(middle + DECADES, last), middle + 2 * DECADES)
+    tokens = np.logspace(middle - DECADES, high, round((high - middle + DECADES) * A_DECADE) + 1)
     tokens = tokens[tokens > problem.laws.smallest_tokens]
     alone = problem.laws.supervised.loss(problem.student, tokens)
     taught = problem.laws.student_loss(problem.student, tokens, point.teacher_loss)
@@ -129,16 +156,16 @@ def _by_tokens(plan: StudentPlan) -> Figure | None:
         for name, (losses, style) in both.items()
     ]
     without = dict(curves[0].points)
-    share = plan.verdict.margin / problem.alone
     marks = [
         Mark(each.at, _height(each.at, without), "crossing", f"crossing at {short(each.at)} tokens")
-        for each in in_tokens(problem, point.teacher_loss)
+        for each in crossings
         if tokens[0] <= each.at <= tokens[-1]
     ]
-    marks.append(Mark(point.tokens, point.loss, "chosen", f"this plan: {point.loss:.4f} nats"))
+    stops = bool(marks) and crossings[-1].falls and crossings[-1].at <= tokens[-1]
+    marks.append(Mark(point.tokens, point.loss, "chosen", f"{ring}: {point.loss:.4f} nats"))
     chart = plan_chart(
         curves,
-        along=Scale("tokens that the student sees", logarithmic=True),
+        along=TOKENS,
         up=NATS,
         title="Loss against tokens",
         description=_told(curves),
@@ -146,46 +173,62 @@ def _by_tokens(plan: StudentPlan) -> Figure | None:
         marks=marks,
     )
     note = (
-        f"On equally many tokens, whatever they cost; the teacher has {point.teacher_loss:.3f} nats. "
-        "Past the last diamond the text alone is as good."
+        f"On equally many tokens, whatever they cost; the teacher has {point.teacher_loss:.3f} nats, and the "
+        f"ring is {ring}." + (" Past the last diamond the text alone is as good." if stops else "")
     )
-    return Figure("Loss against tokens", note, (Panel("", chart),), *_numbers("tokens", curves))
+    beside = Panel(LESS, _gain_chart(curves, without, share, marks, TOKENS))
+    panels = Panel("The whole picture.", chart), beside
+    return Figure("Loss against tokens", note, panels, *_numbers("tokens", curves))
 
 
-def _by_teacher(plan: StudentPlan) -> Figure | None:
-    """The student's loss against the teacher's, on the planned tokens, with the teachers that exist."""
-    problem, point = plan.problem, plan.point
-    if point is None:
-        return None
+def _by_teacher(
+    problem: Problem,
+    point: Optimum,
+    choices: Sequence[Choice],
+    ring: str,
+    as_good: tuple[float, float] | None = None,
+) -> Figure:
+    """The student's loss against the teacher's, on the tokens of a point, with the teachers that exist.
+
+    Args:
+        problem: whose laws and student.
+        point: the tokens, and where the ring is.
+        choices: the teachers that exist.
+        ring: what the point is called.
+        as_good: losses of teachers that are as good as the point's; shaded.
+    """
     lowest = problem.laws.supervised.E * 1.001
     alone = problem.unaided(point.tokens)
-    highest = max(
-        1.15 * alone, 1.02 * max([point.teacher_loss, *(c.point.teacher_loss for c in plan.choices)])
-    )
+    highest = max(1.15 * alone, 1.02 * max([point.teacher_loss, *(c.point.teacher_loss for c in choices)]))
     losses = np.linspace(lowest, highest, 81)
     reached = problem.laws.student_loss(problem.student, point.tokens, losses)
     curves = [
         Curve("distilled", "s0", tuple((float(x), float(y)) for x, y in zip(losses, reached, strict=True))),
         Curve(ALONE, "control", ((lowest, alone), (float(highest), alone))),
     ]
-    marks = [
+    yours = [
         Mark(each.point.teacher_loss, each.point.loss, "teacher", each.point.teacher.told)
-        for each in plan.choices
+        for each in choices
         if each.point.teacher is not None
     ]
-    marks.append(Mark(point.teacher_loss, point.loss, "chosen", "this plan"))
     chart = plan_chart(
         curves,
         along=Scale("nats per token of the teacher"),
         up=NATS,
         title="Loss against the teacher's loss",
         description=f"lowest at a teacher of {losses[int(np.argmin(reached))]:.2f} nats",
-        marks=marks,
+        between=as_good,
+        holds=yours,
+        marks=[Mark(point.teacher_loss, point.loss, "chosen", ring)],
     )
     note = (
-        f"On {short(point.tokens)} tokens. A better teacher helps, then hurts: the student can no longer "
-        "follow it. Dots are your teachers, each at its own number of tokens; the ring is this plan."
+        f"On {told(point.tokens)} tokens. A better teacher helps, then hurts: the student can no longer "
+        f"follow it. The ring is {ring}."
     )
+    if yours:
+        note += " Dots are your teachers, each at its own number of tokens."
+    if as_good is not None:
+        note += f" Shaded: teachers of {as_good[0]:.3f} to {as_good[1]:.3f} nats, which are as good."
     return Figure("Loss against the teacher\N{RIGHT SINGLE QUOTATION MARK}s loss", note, (Panel("", chart),))
 
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tutelage.citations import PAPERS
 from tutelage.files import write_text
 from tutelage.plans.answer import StudentPlan
-from tutelage.plans.answer_text import facts, signed
-from tutelage.plans.units import told
-from tutelage.plans.verdict import ALONE, DISTIL
+from tutelage.plans.choosing import TeacherPlan
+from tutelage.plans.fitted import FittedPlan
 from tutelage.report.document import document
-from tutelage.report.plan_curves import figures
+from tutelage.report.fit_words import fit_words
+from tutelage.report.plan_words import Words, student_words, teacher_words
 
 PAPER = "distillation-scaling-laws"
 
+Plan = StudentPlan | TeacherPlan | FittedPlan
 
-def write_plan(plan: StudentPlan, path: str | Path) -> Path:
+KINDS: Mapping[type, Callable[[Any], Words]] = {
+    StudentPlan: student_words,
+    TeacherPlan: teacher_words,
+    FittedPlan: fit_words,
+}
+"""What stands on the page of every kind of plan."""
+
+
+def write_plan(plan: Plan, path: str | Path) -> Path:
     """Write the page of a plan; the same plan gives the same bytes, and the page needs no network.
 
     Raises:
@@ -27,49 +38,15 @@ def write_plan(plan: StudentPlan, path: str | Path) -> Path:
     return path
 
 
-def plan_page(plan: StudentPlan) -> str:
+def plan_page(plan: Plan) -> str:
     """The plan as one HTML document."""
-    verdict, paper = plan.verdict, PAPERS[PAPER]
-    name = f"A student of {told(plan.problem.student)} parameters"
+    words, paper = KINDS[type(plan)](plan), PAPERS[PAPER]
     return document(
         "plan.html",
         ("page.css", "plan.css"),
         generator="tutelage",
-        title=f"{name}: a plan by tutelage",
-        name=name,
-        facts=_line(plan),
-        tone={DISTIL: "better", ALONE: "worse"}.get(verdict.answer, "unresolved"),
-        headline=f"{verdict.answer[:1].upper()}{verdict.answer[1:]}.",
-        remarks=(
-            f"{verdict.because[:1].upper()}{verdict.because[1:]}.",
-            f"Gain {signed(verdict.gain)} nats, margin {verdict.margin:.4f} nats ({verdict.margin_from}).",
-        ),
-        numbers=list(facts(plan)),
-        teachers=_teachers(plan),
-        figures=figures(plan),
-        cautions=[caution.says.replace("`", "") for caution in plan.cautions],
+        title=f"{words.name}: a plan by tutelage",
+        **vars(words),
         paper=str(paper),
         link=f"https://arxiv.org/abs/{paper.arxiv}" if paper.arxiv else None,
     )
-
-
-def _line(plan: StudentPlan) -> list[str]:
-    """The line under the title."""
-    budget = (
-        f"{plan.problem.budget:.3g} FLOP" if plan.has_budget else f"{told(plan.problem.most_tokens)} tokens"
-    )
-    return [budget, plan.problem.scenario.told, f"law: {plan.problem.laws.name}"]
-
-
-def _teachers(plan: StudentPlan) -> list[tuple[str, ...]]:
-    return [
-        (
-            choice.name,
-            f"{choice.point.teacher_loss:.4f}",
-            f"{choice.ratio:.3f}",
-            f"{choice.point.loss:.4f}",
-            signed(choice.verdict.gain),
-            choice.verdict.answer,
-        )
-        for choice in plan.choices
-    ]
