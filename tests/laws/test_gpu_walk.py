@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -203,22 +204,31 @@ def test_what_cannot_be_compiled_runs_as_it_is_written_and_says_so(monkeypatch: 
     assert list(compiled.NOT_COMPILED.values()) == ["ImportError: no compiler"]
 
 
-COMPILED_SLOWLY = [name for name in TRAINABLE if len(choices(name)) > 1 and name not in LATER]
-COMPILED_SLOWLY.remove("skew_reverse_kl")
+WITHOUT_KERNELS = "aot_eager_decomp_partition"
+"""All that the compiler does of a function before it writes kernels."""
+
+NEEDED = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("name", [name for name in TRAINABLE if len(choices(name)) > 1 and name not in LATER])
 @pytest.mark.parametrize(
-    "name", ["skew_reverse_kl", *(pytest.param(name, marks=pytest.mark.long) for name in COMPILED_SLOWLY)]
+    "backend", [WITHOUT_KERNELS, pytest.param("inductor", marks=[pytest.mark.long, NEEDED])]
 )
 def test_the_compiler_takes_divergences_with_options(
-    name: str, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+    name: str, backend: str, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:
     """For a CPU, as it would for a GPU: defaults are constants, and the same numbers come out."""
     if pytestconfig.getoption("jaxtyping_packages"):
         pytest.skip("what checks shapes around every function cannot be compiled")
     monkeypatch.setattr(compiled, "NOT_COMPILED", {})
+    compile_ = torch.compile
+
+    def with_backend(function: Any, *, options: Any, **how: Any) -> Any:
+        chosen = {"options": options} if backend == "inductor" else {"backend": backend}
+        return compile_(function, **how, **chosen)
+
+    monkeypatch.setattr(compiled.torch, "compile", with_backend)
+    compiled.kernel.cache_clear()
     m = Maker(16, 300, 5)
     learner, weights = student(m), m.normal("weights", 16).abs()
     found = []
