@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tutelage.forecast.probe import carried_on
-from tutelage.forecast.worth import NO_TEACHER, NOT_KNOWN, WORSE, pilot_steps, worth
+from tutelage.forecast.worth import MOVED, NO_TEACHER, NOT_KNOWN, WORSE, pilot_steps, worth
 from tutelage.plans.law import CutOffLaw, Laws, Ranges, SupervisedLaw
 from tutelage.plans.verdict import ALONE, DISTIL
 from tutelage.recipes import Recipe, load
@@ -76,6 +76,10 @@ def test_a_teacher_within_the_noise_of_the_untouched_student_is_not_called_worse
         assert any("does not tell whether it knows more" in caution for caution in said.cautions)
         reached = worth(demo, nats(teacher, **piloted(2.9, teacher)), None, 400_000, 1e6)
         assert (reached.answer, reached.no) == (WORSE, True)
+        by_law = worth(demo, nats(teacher), OWN, 400_000, 1e6)
+        assert any("does not tell whether it knows more" in caution for caution in by_law.cautions)
+        led = worth(demo, nats(teacher) | {"led": True}, None, 400_000, 1e6)
+        assert (led.answer, led.no) == (MOVED, False)
 
 
 def test_without_a_law_of_this_text_nothing_is_claimed(demo):

@@ -257,6 +257,18 @@ def test_pieces_that_end_at_the_same_moment_keep_one_time(tmp_path: Path) -> Non
     assert Clock(tmp_path / "minutes.json").before == pytest.approx(3.0, abs=0.1)
 
 
+def test_a_longer_version_goes_on_from_the_minutes_of_the_usual_one(tmp_path: Path) -> None:
+    """And has a file of its own from then on: the usual minutes stay what they were."""
+    Clock(tmp_path / "minutes.json", before=3.0).keep()
+    longer = Clock(tmp_path / "minutes-full.json", since=tmp_path / "minutes.json")
+    assert longer.before == pytest.approx(3.0, abs=0.1)
+    longer.before += 4.0
+    longer.keep()
+    again = Clock(tmp_path / "minutes-full.json", since=tmp_path / "minutes.json")
+    assert again.before == pytest.approx(7.0, abs=0.1)
+    assert Clock(tmp_path / "minutes.json").before == pytest.approx(3.0, abs=0.1)
+
+
 def test_nobody_takes_a_piece_after_one_has_failed(work: Work) -> None:
     """Not even one that waited."""
     board = Board.of(work)

@@ -67,12 +67,14 @@ def worth(
         return Worth(NO_TEACHER, "no term of the objective is against a teacher", False, numbers)
     teacher = nats["teacher_nats"]["mean"]
     cautions = [] if nats["held_out"] else ["measured on training text, for want of `evaluation:`"]
-    certain = _certain(nats, teacher)
+    certain, tied = _certain(nats, teacher), _end(nats, "high") >= 0
     if certain is not None and not nats["led"]:
         return Worth(WORSE, certain, True, numbers, tuple(cautions))
-    if nats["led"] and certain is not None:
+    if nats["led"] and (certain is not None or tied):
         why = "it is not ahead of the student yet, and the objective has other terms that lead"
         return Worth(MOVED, why, False, numbers, tuple(cautions))
+    if tied:
+        cautions.append(f"{_ahead(nats)}: this text does not tell whether it knows more than the student")
     if laws is None or parameters is None:
         why = (
             f"the teacher needs {teacher:.4f} nats per token, the untouched student "
@@ -81,8 +83,6 @@ def worth(
         if "pilot" in nats:
             pilot = nats["pilot"]
             why += f", after {pilot['steps']} steps without a teacher {pilot['student_nats']:.4f}"
-        if _end(nats, "high") >= 0:
-            cautions.append(f"{_ahead(nats)}: this text does not tell whether it knows more than the student")
         why += (
             "; `tutelage plan sweep` writes the recipes of a study, of which `tutelage plan fit` makes a law"
         )

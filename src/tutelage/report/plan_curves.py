@@ -89,10 +89,7 @@ def _by_budget(plan: StudentPlan) -> Figure:
         spent = problem.budget if plan.has_budget else plan.point.spent
         marks.append(Mark(spent, plan.point.loss, "chosen", f"this plan: {plan.point.loss:.4f} nats"))
     panel = Panel("The whole picture.", _loss_chart(curves, band, marks))
-    beside = Panel(
-        LESS,
-        _gain_chart(curves, alone, share, marks, BUDGET),
-    )
+    beside = Panel(LESS, _gain_chart(curves, alone, share, marks, BUDGET))
     note = (
         "What the student reaches, by who pays for the teacher. The band around training alone is what the "
         "law cannot resolve; a diamond is where your case crosses it, the ring is this plan."

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from tutelage.plans.answer import Choice, StudentPlan
 from tutelage.plans.answer_text import facts, signed
-from tutelage.plans.cautions import Caution
 from tutelage.plans.choosing import TeacherPlan, teacher_facts
 from tutelage.plans.problem import Problem
 from tutelage.plans.units import told
@@ -72,31 +71,34 @@ class Words:
 
 def student_words(plan: StudentPlan) -> Words:
     """The page of `tutelage plan student`."""
-    return Words(
-        name=f"A student of {told(plan.problem.student)} parameters",
-        facts=_line(plan.problem),
-        tone=_tone(plan.verdict),
-        headline=sentence(plan.verdict.answer),
-        remarks=_remarks(plan.verdict),
-        numbers=list(facts(plan)),
-        tables=_teachers(plan.choices),
-        figures=student_figures(plan),
-        cautions=_cautions_told(plan.cautions),
-    )
+    name = f"A student of {told(plan.problem.student)} parameters"
+    return _of(plan, name, facts(plan), student_figures(plan))
 
 
 def teacher_words(plan: TeacherPlan) -> Words:
     """The page of `tutelage plan teacher`."""
+    name = f"A teacher for a student of {told(plan.problem.student)} parameters"
+    return _of(plan, name, teacher_facts(plan), teacher_figures(plan))
+
+
+def _of(
+    plan: StudentPlan | TeacherPlan,
+    name: str,
+    numbers: Iterable[tuple[str, str]],
+    figures: Sequence[Figure],
+) -> Words:
+    """What both have in common: a problem, a verdict, teachers and cautions."""
     return Words(
-        name=f"A teacher for a student of {told(plan.problem.student)} parameters",
+        name=name,
         facts=_line(plan.problem),
-        tone=_tone(plan.verdict),
+        tone=TONES.get(plan.verdict.answer, "unresolved"),
         headline=sentence(plan.verdict.answer),
         remarks=_remarks(plan.verdict),
-        numbers=list(teacher_facts(plan)),
+        numbers=list(numbers),
         tables=_teachers(plan.choices),
-        figures=teacher_figures(plan),
-        cautions=_cautions_told(plan.cautions),
+        figures=figures,
+        # Without the marks that a terminal shows for code.
+        cautions=[caution.says.replace("`", "") for caution in plan.cautions],
     )
 
 
@@ -105,22 +107,12 @@ def sentence(said: str) -> str:
     return f"{said[:1].upper()}{said[1:]}."
 
 
-def _tone(verdict: Verdict) -> str:
-    """The colour of an answer."""
-    return TONES.get(verdict.answer, "unresolved")
-
-
 def _remarks(verdict: Verdict) -> tuple[str, ...]:
     """Why, and how sure that is."""
     return (
         sentence(verdict.because),
         f"Gain {signed(verdict.gain)} nats, margin {verdict.margin:.4f} nats ({verdict.margin_from}).",
     )
-
-
-def _cautions_told(cautions: Iterable[Caution]) -> list[str]:
-    """Cautions without the marks that a terminal shows for code."""
-    return [caution.says.replace("`", "") for caution in cautions]
 
 
 def _line(problem: Problem) -> list[str]:
