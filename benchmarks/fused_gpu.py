@@ -6,7 +6,8 @@ What runs against what is said in `fused.py`, and is the same here but for this:
 process, in float32 (TF32 stays off) and in bfloat16, products alone in the same type (bfloat16 in and out);
 the dense way makes its log-probabilities in float32; times are those between two events on the device; peaks
 are torch's own, beyond the inputs, gradients included. ``eager`` is ours without a compiler. What does not
-fit into the card's memory has no time.
+fit into the card's memory has no time. Other libraries' losses (``--peers``, where they are installed) run
+beside ours at the first number of rows.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from common import MIB, document, made_with, medians, table, where_to, write
 from contestants import Contestant, Size, dense, inputs, make, top_k
 from fused import limits, needed, ours, products
+from peers import PEERS
 
 from tutelage import compiled
 from tutelage.divergences import TABLE
@@ -149,6 +151,13 @@ def chosen(size: Size, asked: argparse.Namespace) -> dict[str, Contestant]:
             for name in asked.dense_way
             if name in names
         }
+        found |= {
+            f"{peer} {name}": Contestant(size, peer, name)
+            for peer in asked.peers
+            if PEERS[peer].is_here
+            for name in asked.dense_way
+            if name in PEERS[peer].divergences
+        }
     return found | {f"plain {name}": Contestant(size, "plain", name) for name in asked.dense_way}
 
 
@@ -250,6 +259,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--divergences", nargs="+", choices=trained, default=trained)
     parser.add_argument("--teachers", nargs="+", default=["hidden", "dense", "top_k", "gold"])
     parser.add_argument("--dense-way", nargs="*", default=["forward_kl", "jensen_shannon"])
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--seconds", type=float, default=1e9, help="No further size is begun after these.")
     return parser.parse_args()
 

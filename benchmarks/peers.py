@@ -48,6 +48,11 @@ class Peer:
         return importlib.util.find_spec(self.library) is not None
 
 
+def labels(rows: int, hidden: Tensor) -> Tensor:
+    """Token ids of ``hidden`` ``[n, H]`` that nobody leaves out, ``[rows, n]``."""
+    return torch.zeros(rows, len(hidden), dtype=torch.long, device=hidden.device)
+
+
 def trl_dense(divergence: str) -> Loss:
     """The loss of TRL's `GKDTrainer`."""
     from trl.experimental.gkd import GKDTrainer
@@ -65,7 +70,7 @@ def trl_chunked(divergence: str) -> Loss:
     from trl.trainer.distillation_trainer import _chunked_divergence_loss
 
     def loss(hidden: Tensor, weight: Tensor, told: Tensor, theirs: Tensor) -> Tensor:
-        counts = torch.ones(1, len(hidden), dtype=torch.long)
+        counts = labels(1, hidden) + 1
         return _chunked_divergence_loss(hidden[None], told[None], weight, theirs, counts, BETA[divergence])[0]
 
     return loss
@@ -79,7 +84,7 @@ def torchtune_dense(divergence: str) -> Loss:
     def loss(hidden: Tensor, weight: Tensor, told: Tensor, theirs: Tensor) -> Tensor:
         with torch.no_grad():
             teacher = told @ theirs.T
-        return own(hidden @ weight.T, teacher, torch.zeros(len(hidden), dtype=torch.long))
+        return own(hidden @ weight.T, teacher, labels(1, hidden)[0])
 
     return loss
 
@@ -94,7 +99,7 @@ def torchtune_chunked(divergence: str) -> Loss:
         with torch.no_grad():
             teacher = [chunk @ theirs.T for chunk in told[None].chunk(own.num_output_chunks, dim=1)]
         student = [chunk @ weight.T for chunk in hidden[None].chunk(own.num_output_chunks, dim=1)]
-        return own(student, teacher, torch.zeros(1, len(hidden), dtype=torch.long))
+        return own(student, teacher, labels(1, hidden))
 
     return loss
 
@@ -110,7 +115,7 @@ def liger(chunk_rows: int) -> Callable[[str], Loss]:
         )
 
         def loss(hidden: Tensor, weight: Tensor, told: Tensor, theirs: Tensor) -> Tensor:
-            return own(hidden, weight, told, theirs, torch.zeros(len(hidden), dtype=torch.long))
+            return own(hidden, weight, told, theirs, labels(1, hidden)[0])
 
         return loss
 

@@ -45,6 +45,10 @@ class Sizes:
         """The same with slices as long as so many positions allow."""
         return replace(self, tokens=max(self.tokens, self.elements // max(rows, 1)))
 
+    def in_parts(self, rows: int) -> Sizes:
+        """The same with slices no longer than a part."""
+        return replace(self, tokens=max(1, self.part // rows))
+
     def align(self, rows: Tensor) -> Tensor:
         """Indices ``[n]`` of positions; the first is repeated until their number is `aligned`."""
         missing = -len(rows) % self.aligned

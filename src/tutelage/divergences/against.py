@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from tutelage.distribution import Distribution, Hidden
+from tutelage.distribution import Distribution, Hidden, TopK
 from tutelage.divergences.bodies import Named
 from tutelage.divergences.rows import Rows, column_of
 from tutelage.interfaces import AfterStatistics, Divergence
@@ -50,6 +50,11 @@ class Against:
     def local(self) -> bool:
         """Whether what its density is told differs from position to position."""
         return bool(self.by_position) or self.after_statistics
+
+    @property
+    def slope_sum(self) -> float | None:
+        """What slopes sum to, whatever the rows; None where that must be summed up."""
+        return None if self.local else getattr(self.divergence, "slope_sum", None)
 
     def whole(
         self,
@@ -110,3 +115,20 @@ def aimed(named: Named, whole: Rows | None, columns: slice) -> Named:
     if whole is None or whole.target is None:
         return named
     return named[0], (*named[1], ("target", whole.aim(columns)))
+
+
+def grouped(terms: Sequence[Against]) -> list[list[tuple[int, Against]]]:
+    """Terms that share teacher and temperature, with their places, so that its products are made once.
+
+    In the order in which the fewest tiles are needed: kept tokens, whole rows, and at last those whose slopes
+    have known sums, which keep the teacher's tile to the end.
+    """
+    groups: dict[tuple[int, float], list[tuple[int, Against]]] = {}
+    for index, term in enumerate(terms):
+        groups.setdefault((id(term.teacher), term.temperature), []).append((index, term))
+
+    def place(group: list[tuple[int, Against]]) -> tuple[bool, bool]:
+        known = all(term.watched or term.slope_sum is not None for _, term in group)
+        return not isinstance(group[0][1].teacher, TopK), known
+
+    return sorted(groups.values(), key=place)

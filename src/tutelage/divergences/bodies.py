@@ -4,6 +4,8 @@ Each function reads and writes tiles ``[tokens, positions]`` that stay in a CPU'
 costs as much there as six of the other operations, so that few of them is what counts. Compiling these
 functions did not pay on a CPU (``docs/decisions.md``). On a GPU reading and writing is what costs:
 there `sums` and `gradient`, one kernel each, make of the tiles what `compare` and `assemble` make of them.
+Where it is known beforehand what slopes sum to, `finish` makes values and gradient of a slice at once, and
+`gradient` tells values too.
 """
 
 from __future__ import annotations
@@ -62,20 +64,63 @@ def compare(
         f, g = divergence.density(log_q, log_p, q, p, **dict(options))
         values.append(f.sum(0))
         slopes.append(g.sum(0))
-        if k not in pulling:
-            continue
-        if weights is not None:
-            g = g * weights[k]
-            if some_idle:
-                # Positions that only another term asks for: zero times an infinite slope would be NaN.
-                g.masked_fill_(weights[k] == 0, 0.0)
-        weighted = g if weighted is None else weighted + g
+        if k in pulling:
+            g = _weighed(g, None if weights is None else weights[k], some_idle)
+            weighted = g if weighted is None else weighted + g
     if out is not None and weighted is not None:
         if add:
             out.add_(weighted)
         else:
             out.copy_(weighted)
     return torch.stack(values), torch.stack(slopes)
+
+
+def finish(
+    terms: Sequence[Named],
+    scale: float,
+    logits: Tensor,
+    told: Tensor,
+    log_q_norm: Tensor,
+    log_p_norm: Tensor,
+    weights: Tensor | None,
+    pulling: Sequence[int],
+    some_idle: bool,
+    coefficient: Tensor,
+    out: Tensor,
+) -> Tensor:
+    """Values of several divergences whose slopes have known sums, and the gradient of all by the logits.
+
+    Args:
+        terms, scale, logits, told, log_q_norm, log_p_norm, weights, pulling, some_idle: as in `compare`.
+        coefficient: of the student's probabilities in the gradient, ``[n]``.
+        out: takes the gradient ``[v, n]``.
+
+    Returns:
+        Sums over the slice's tokens of the values, unweighted, ``[K, n]``.
+    """
+    log_q = logits - log_q_norm if scale == 1 else logits * scale - log_q_norm
+    log_p = told - log_p_norm
+    q, p = exp(log_q), exp(log_p)
+    values = []
+    total: Tensor | None = None
+    for k, (divergence, options) in enumerate(terms):
+        f, g = divergence.density(log_q, log_p, q, p, **dict(options))
+        values.append(f.sum(0))
+        if k in pulling:
+            g = _weighed(g, None if weights is None else weights[k], some_idle)
+            total = g if total is None else total + g
+    assert total is not None
+    torch.addcmul(total, q, coefficient, out=out)
+    return torch.stack(values)
+
+
+def _weighed(slopes: Tensor, weights: Tensor | None, some_idle: bool) -> Tensor:
+    """Slopes ``[v, n]`` times weights ``[n]``; None is 1."""
+    if weights is None:
+        return slopes
+    slopes = slopes * weights
+    # Positions that only another term asks for: zero times an infinite slope would be NaN.
+    return slopes.masked_fill_(weights == 0, 0.0) if some_idle else slopes
 
 
 def sums(
@@ -100,7 +145,8 @@ def gradient(
     scales: Sequence[float],
     terms: Sequence[Named],
     dtype: torch.dtype,
-) -> Tensor:
+    valued: bool = False,
+) -> tuple[Tensor, Tensor | None]:
     """What `assemble` makes of the slopes of `compare`, with the slopes computed on the way.
 
     Args:
@@ -114,8 +160,13 @@ def gradient(
         scales: of the logits in each.
         terms: the divergences.
         dtype: of the result.
+        valued: whether values are wanted too.
+
+    Returns:
+        The gradient ``[v, n]``, and sums over the slice's tokens of the terms' values ``[K, n]`` or None.
     """
     total = dense
+    values: list[Tensor] = []
     for place, (scale, (normaliser, coefficient)) in enumerate(zip(scales, parts, strict=True)):
         log_q = logits - normaliser if scale == 1 else logits * scale - normaliser
         q = exp(log_q)
@@ -124,11 +175,14 @@ def gradient(
             log_p = told - log_p_norm
             p = exp(log_p)
             for k, (divergence, options) in enumerate(terms):
-                _, g = divergence.density(log_q, log_p, q, p, **dict(options))
+                f, g = divergence.density(log_q, log_p, q, p, **dict(options))
+                if valued:
+                    values.append(sum_of_blocks(f))
                 # Positions that only another term asks for: zero times an infinite slope would be NaN.
                 part = part + torch.where(weights[k] == 0, 0.0, g * weights[k])
         total = part if total is None else total + part
-    return (torch.zeros_like(logits) if total is None else total).to(dtype)
+    total = (torch.zeros_like(logits) if total is None else total).to(dtype)
+    return total, torch.stack(values) if values else None
 
 
 def assemble(

@@ -1,11 +1,11 @@
 """Cross-entropy both ways: fine-tuning on gold tokens (SFT), soft labels, and what ENGINE minimises."""
 
-from tutelage.divergences.separable import separable
+from tutelage.divergences.separable import separable, separable_summing_to
 from tutelage.numerics import times_log
 from tutelage.shapes import Logs, Probs
 
 
-@separable
+@separable_summing_to(-1.0)
 def cross_entropy(log_q: Logs, log_p: Logs, q: Probs, p: Probs) -> tuple[Logs, Logs]:
     """``-sum p log q``, in nats per token; in a recipe the rows ``p`` are the gold tokens themselves.
 

@@ -1,11 +1,11 @@
 """Kullback-Leibler divergence in both directions: forward covers the teacher, reverse seeks a mode."""
 
-from tutelage.divergences.separable import separable
+from tutelage.divergences.separable import separable, separable_summing_to
 from tutelage.numerics import times_log
 from tutelage.shapes import Logs, Probs
 
 
-@separable
+@separable_summing_to(-1.0)
 def forward_kl(log_q: Logs, log_p: Logs, q: Probs, p: Probs) -> tuple[Logs, Logs]:
     """KL(teacher || student), in nats per token: the student must cover all that the teacher says.
 

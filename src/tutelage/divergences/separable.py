@@ -20,12 +20,14 @@ class Separable:
 
     Attributes:
         part: the elementwise part: ``(log_q, log_p, q, p, **options) -> (f, g)`` with ``g = df / dlog q``.
+        slope_sum: what ``g`` sums to over a vocabulary, whatever the rows; None where that must be summed up.
     """
 
     __name__: str
 
-    def __init__(self, part: Density) -> None:
+    def __init__(self, part: Density, slope_sum: float | None = None) -> None:
         self.part = part
+        self.slope_sum = slope_sum
         functools.update_wrapper(self, part)
 
     def __call__(self, student: Tensor, teacher: Tensor, **options: Any) -> Tensor:
@@ -106,6 +108,15 @@ def separable(part: Density) -> Separable:
     all that the fused evaluation needs.
     """
     return Separable(part)
+
+
+def separable_summing_to(slope_sum: float) -> Callable[[Density], Separable]:
+    """The same for a divergence whose slopes sum to one number, whatever student and teacher say.
+
+    The gradient ``g_j - q_j sum g`` of a token is then known as soon as the token is looked at, so that
+    the fused evaluation walks the vocabulary once less.
+    """
+    return lambda part: Separable(part, slope_sum)
 
 
 def separable_after(of_rows: Statistics, *, asks_target: bool = False) -> Callable[[Density], Statistical]:

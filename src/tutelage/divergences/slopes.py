@@ -17,7 +17,8 @@ from torch import Tensor
 
 from tutelage.compiled import kernel
 from tutelage.distribution.device import Sizes
-from tutelage.divergences.bodies import Named, assemble, gradient
+from tutelage.divergences.bodies import Named, assemble, finish, gradient
+from tutelage.numerics import exp_shifted
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +80,20 @@ class Again:
         terms: their divergences.
         told: the teacher's tile ``[V, n]``, tempered.
         log_p_norm: its normaliser ``[n]``.
-        weights: of every term at every position, times the scale, ``[K, n]``.
+        weights: of every term at every position, times the scale, ``[K, n]``; None is one term that weighs 1.
+        pulling: which terms have a gradient.
         own: the multiple of the student's probabilities that belongs to them.
+        values: takes the terms' values ``[K, n]`` where they come with the slopes; None where they were made
+            before.
     """
 
     terms: tuple[Named, ...]
     told: Tensor
     log_p_norm: Tensor
-    weights: Tensor
+    weights: Tensor | None
+    pulling: Sequence[int]
     own: Multiple
+    values: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -161,17 +167,20 @@ class Slopes:
     ) -> Tensor | None:
         """Everything but single entries, of one slice; None where that is nothing."""
         dense = None if self.dense is None else self.dense[tokens]
-        if not self.sizes.twice:
-            assert scratch is not None
-            return assemble(dense, logits, plain, scratch)
-        if not plain:
-            return dense
         again = self.again
         if again is not None:
             # The multiple that belongs to it first: its exponentials are those that the slopes are made of.
             plain = sorted(plain, key=lambda part: part[1] is not again.own.normaliser)
+        if not self.sizes.twice:
+            assert scratch is not None
+            if again is None:
+                return assemble(dense, logits, plain, scratch)
+            return self._finished(again, logits, tokens, plain, scratch)
+        if not plain:
+            return dense
         terms = () if again is None else again.terms
-        return kernel(gradient, tuple(scale for scale, _, _ in plain), terms, dtype)(
+        valued = again is not None and again.values is not None
+        total, values = kernel(gradient, tuple(scale for scale, _, _ in plain), terms, dtype, valued)(
             logits,
             dense,
             None if again is None else again.told[tokens],
@@ -179,6 +188,41 @@ class Slopes:
             None if again is None else again.weights,
             tuple((normaliser, coefficient) for _, normaliser, coefficient in plain),
         )
+        if again is not None and again.values is not None:
+            again.values.add_(values)
+        return total
+
+    def _finished(
+        self,
+        again: Again,
+        logits: Tensor,
+        tokens: slice,
+        plain: Sequence[tuple[float, Tensor, Tensor]],
+        scratch: Tensor,
+    ) -> Tensor:
+        """The same where slopes are made here and nowhere else, part by part."""
+        (scale, normaliser, coefficient), *others = plain
+        told = again.told[tokens]
+        assert again.values is not None
+        some_idle = again.weights is not None and bool((again.weights[again.pulling] == 0).any())
+        for part in self.sizes.in_parts(logits.shape[1]).slices(len(logits)):
+            values = finish(
+                again.terms,
+                scale,
+                logits[part],
+                told[part],
+                normaliser,
+                again.log_p_norm,
+                again.weights,
+                again.pulling,
+                some_idle,
+                coefficient,
+                scratch[part],
+            )
+            again.values.add_(values)
+        for scale, normaliser, coefficient in others:
+            scratch.addcmul_(exp_shifted(logits, normaliser, scale=scale), coefficient)
+        return scratch if self.dense is None else scratch.add_(self.dense[tokens])
 
     def _merged(self) -> list[tuple[float, Tensor, Tensor]]:
         """Multiples of one exponential as one."""

@@ -8,7 +8,6 @@ Whatever the terms are, that gradient has one form (`Slopes`), so the last walk 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,7 +25,7 @@ from tutelage.distribution.base import (
 )
 from tutelage.distribution.device import add_product
 from tutelage.distribution.hidden import HiddenRows
-from tutelage.divergences.against import Against, aimed
+from tutelage.divergences.against import Against, aimed, grouped
 from tutelage.divergences.bodies import compare, sums
 from tutelage.divergences.rows import not_known
 from tutelage.divergences.slopes import Again, Entries, Multiple, Slopes
@@ -94,7 +93,7 @@ class Walk:
         alone: bool = False,
     ) -> None:
         self.student = student
-        self.groups = _grouped(terms)
+        self.groups = grouped(terms)
         self.workspace = workspace
         self.sizes = workspace.sizes
         # The weights of a single term are multiplied in after the products, where they cost nothing.
@@ -142,6 +141,7 @@ class Walk:
             self.scratch = self.workspace.take(min(self.sizes.tokens, len(logits)), len(rows))
         normaliser = self._fill(opened, logits)
         slopes = Slopes(self.sizes)
+        found = []
         for group in self.groups:
             weights = torch.stack([term.weights[rows].to(logits.dtype) for _, term in group])
             weights[:, asked:] = 0
@@ -163,13 +163,16 @@ class Walk:
                 values = self._some_tokens(chunk, teacher, slopes)
             if slopes.dense is kept[0] and slopes.again is kept[1]:
                 self.workspace.release(mark)
+            found.append((group, weights, values))
+        if self.backward:
+            self._send_back(rows, asked, opened, logits, slopes)
+        # Afterwards, because some values come with the gradient (`_at_once`).
+        for group, weights, values in found:
             for (index, term), weight, value in zip(group, weights, values, strict=True):
                 said = torch.where(weight != 0, value, 0.0)
                 self.values[index][rows[:asked]] = said[:asked].to(logits.dtype)
                 if not term.watched:
                     self.total += (weight.double() * said.double()).sum()
-        if self.backward:
-            self._send_back(rows, asked, opened, logits, slopes)
 
     def _all_tokens(self, chunk: Chunk, teacher: FullRows, slopes: Slopes) -> Tensor:
         """Values ``[K, n]`` of terms on whole rows; slopes are written over the teacher's tile.
@@ -181,6 +184,11 @@ class Walk:
         idle = (chunk.weights == 0).all(0)
         log_p_norm = says_something(self._fill(teacher, told).masked_fill(idle, 0.0))
         log_q_norm = chunk.normaliser if scale == 1 else self._normaliser(logits, scale)
+        # Behind other whole rows, whose slopes need the teacher's tile after it, there is none for another.
+        if self.backward and slopes.again is None and chunk.terms is self.groups[-1]:
+            sums = _known_sums(chunk)
+            if sums is not None:
+                return self._at_once(chunk, told, log_q_norm, log_p_norm, sums, slopes)
         local = any(term.local for _, term in chunk.terms)  # a kernel is made for options that stay
         if self.sizes.twice and slopes.again is None and not local:
             return self._twice(chunk, told, log_q_norm, log_p_norm, slopes)
@@ -189,7 +197,7 @@ class Walk:
         # Where nobody needs the logits any more, probabilities are kept there for the last walk.
         lone = len(self.groups) == 1 and not self.sizes.twice
         slopes.spent = backward and lone and self.student.softcap is None
-        part = dataclasses.replace(self.sizes, tokens=max(1, self.sizes.part // logits.shape[1]))
+        part = self.sizes.in_parts(logits.shape[1])
         look = {"scale": scale, "tokens": min(part.tokens, self.sizes.tokens)}
         whole = [
             term.whole(chunk.rows, logits, told, (log_q_norm, log_p_norm), **look) for _, term in chunk.terms
@@ -236,7 +244,33 @@ class Walk:
             assert chunk.inner is not None
             own = Multiple(scale, log_q_norm, -chunk.weighted(totals.to(logits.dtype)))
             slopes.multiples.append(own)
-            slopes.again = Again(named, told, log_p_norm, chunk.inner * scale, own)
+            slopes.again = Again(named, told, log_p_norm, chunk.inner * scale, chunk.pulling, own)
+        return values
+
+    def _at_once(
+        self,
+        chunk: Chunk,
+        told: Tensor,
+        log_q_norm: Tensor,
+        log_p_norm: Tensor,
+        sums: Tensor,
+        slopes: Slopes,
+    ) -> Tensor:
+        """Values ``[K, n]`` that the last walk fills in as it makes slopes, whose sums ``[K]`` are known."""
+        values = torch.zeros(chunk.weights.shape, dtype=torch.float64, device=told.device)
+        own = Multiple(
+            chunk.scale, log_q_norm, -chunk.weighted(sums.to(told)[:, None].expand_as(chunk.weights))
+        )
+        slopes.multiples.append(own)
+        slopes.again = Again(
+            tuple(term.named(chunk.rows) for _, term in chunk.terms),
+            told,
+            log_p_norm,
+            None if chunk.inner is None else chunk.inner * chunk.scale,
+            chunk.pulling,
+            own,
+            values,
+        )
         return values
 
     def _kept_tokens(self, chunk: Chunk, teacher: BucketRows, slopes: Slopes) -> Tensor:
@@ -355,9 +389,9 @@ def _asks_nothing_of_never(term: Against) -> bool:
     return bool(f == 0) and bool(g == 0)
 
 
-def _grouped(terms: Sequence[Against]) -> list[list[tuple[int, Against]]]:
-    """Terms that share teacher and temperature, so that the teacher's products are made once."""
-    groups: dict[tuple[int, float], list[tuple[int, Against]]] = {}
-    for index, term in enumerate(terms):
-        groups.setdefault((id(term.teacher), term.temperature), []).append((index, term))
-    return list(groups.values())
+def _known_sums(chunk: Chunk) -> Tensor | None:
+    """What the slopes of terms sum to ``[K]``, 0 of watched ones; None where that must be summed up."""
+    if not chunk.pulling or any(term.local for _, term in chunk.terms):
+        return None
+    sums = [0.0 if term.watched else term.slope_sum for _, term in chunk.terms]
+    return None if None in sums else torch.tensor(sums)
