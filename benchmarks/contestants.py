@@ -126,7 +126,7 @@ def make(of: Contestant) -> Any:
         return Products(of.size, by_vocabulary=of.option == "by vocabulary", teacher=of.teacher)
     if of.kind == "plain":
         named, told = TABLE.load(of.option), teacher(of)
-        if of.size.device != "cpu":
+        if of.size.device != "cpu" or of.size.dtype != "float32":
             return Trained(of.size, lambda h, w, *theirs: dense_loss(h, w, *theirs, named))
         return Trained(of.size, lambda h, w, *_: plain_loss(Hidden(h, w), told, named).mean())
     if of.kind in ("hidden", "dense", "top_k", "gold"):

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from common import MIB, document, made_with, medians, table, where_to, write
 from contestants import Contestant, Size, dense, inputs, make, top_k
-from fused import limits, needed, ours, products
+from fused import LIBRARIES, limits, needed, ours, products
 from peers import PEERS
 
 from tutelage import compiled
@@ -97,6 +97,10 @@ def measured(size: Size, contestants: Mapping[str, Contestant], repeats: int) ->
         except torch.OutOfMemoryError:
             print(f"{name}: does not fit", flush=True)
             _give_back(size)
+        except Exception as error:
+            if of.kind not in PEERS:
+                raise
+            print(f"{name} does not run here: {type(error).__name__}: {error}", flush=True)
         cleared(runs)
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(repeats):
@@ -285,7 +289,7 @@ def main() -> None:
         size = Size(rows, vocab, width, asked.device, dtype)
         results["sizes"].append(measured(size, chosen(size, asked), asked.repeats))
         results["not_compiled"] = compiled.NOT_COMPILED
-        said = document("fused_gpu", results, device=asked.device)
+        said = document("fused_gpu", results, LIBRARIES if asked.peers else (), device=asked.device)
         write(asked.json, said)
         print(f"{time.monotonic() - began:.0f} s", flush=True)
     print(text(said))

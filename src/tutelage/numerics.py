@@ -3,7 +3,10 @@
 Natural logarithms throughout; ``-inf`` says "never". Nothing here turns a NaN that came in into a number.
 """
 
+import functools
 import math
+import platform
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,6 +17,9 @@ BLOCK = 64
 """Tokens that a GPU adds up while it has them in its registers."""
 
 LOG2E = 1 / math.log(2)
+
+FAR = 2.0**20
+"""A sum of exponentials from which on their shift lies too low for the digits of its logarithm."""
 
 LOWEST = -1e30
 """A logarithm that no finite one is below, and that can be multiplied without becoming infinite."""
@@ -72,11 +78,24 @@ def log_sum_exp(logs: Tensor) -> Tensor:
     return logs.masked_fill(silent, 0.0).logsumexp(0).masked_fill(silent, -torch.inf)
 
 
+@functools.cache
+def _by_exp(device: torch.device) -> bool:
+    """Whether exponentials are made by `torch.exp` rather than `torch.exp2`.
+
+    On Intel's own processors its library makes them, in half the time and to the last digit; on others
+    `exp2` takes half the time of `exp`, and a GPU does as well with either.
+    """
+    if device.type != "cpu" or not torch.backends.mkl.is_available():
+        return False
+    told = Path("/proc/cpuinfo")
+    return "GenuineIntel" in (told.read_text()[:512] if told.exists() else platform.processor())
+
+
 def exp_shifted(x: Tensor, shift: Tensor, *, scale: float = 1.0, out: Tensor | None = None) -> Tensor:
     """``exp(scale * x - shift)`` for a shift that is broadcast, in two passes over the memory.
 
-    By way of powers of two: on a CPU `torch.exp2` takes half the time of `torch.exp`. The relative error is
-    some ``|scale * x|`` units in the last place; ``-inf`` gives 0.
+    By way of powers of two where `torch.exp2` is quicker than `torch.exp`. The relative error is then some
+    ``|scale * x|`` units in the last place; ``-inf`` gives 0.
 
     Args:
         x: any shape.
@@ -84,11 +103,15 @@ def exp_shifted(x: Tensor, shift: Tensor, *, scale: float = 1.0, out: Tensor | N
         scale: a number.
         out: where to; it may be ``x`` itself.
     """
+    if _by_exp(x.device):
+        return torch.add(-shift, x, alpha=scale, out=out).exp_()
     return torch.add(shift * -LOG2E, x, alpha=scale * LOG2E, out=out).exp2_()
 
 
 def exp(x: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """``exp(x)`` by way of a power of two; more exact near 0 than `exp_shifted`, where ``x`` is at hand."""
+    """``exp(x)`` the quick way; more exact near 0 than `exp_shifted`, where ``x`` is at hand."""
+    if not torch.compiler.is_compiling() and _by_exp(x.device):
+        return torch.exp(x, out=out)
     return torch.mul(x, LOG2E, out=out).exp2_()
 
 
@@ -102,27 +125,43 @@ class RunningNormaliser:
     """
 
     def __init__(self, n: int, like: Tensor, scale: float = 1.0) -> None:
+        self._by_exp = _by_exp(like.device)
         # As the type rounds it, so that shifts and tiles are brought to powers of two by one factor.
-        self._factor = float(torch.tensor(scale * LOG2E, dtype=like.dtype))
+        unit = 1.0 if self._by_exp else LOG2E
+        self._factor = float(torch.tensor(scale * unit, dtype=like.dtype))
         self._scale = scale
+        self._first = True
         # Not -inf: a tile in which everything is "never" must give exp(-inf - finite) = 0, not NaN.
-        self._highest = torch.full((n,), LOWEST, dtype=like.dtype, device=like.device)
+        self._shift = torch.full((n,), LOWEST, dtype=like.dtype, device=like.device)
         self._sum = torch.zeros(n, dtype=like.dtype, device=like.device)
 
     def add(self, tile: Tensor, scratch: Tensor | None = None) -> None:
         """Take in a tile ``[v, n]`` of unnormalised logs; ``scratch`` is overwritten if given."""
         if tile.device.type == "cuda":
-            self._highest, self._sum = kernel(_taken_in, self._factor)(tile, self._highest, self._sum)
+            self._shift, self._sum = kernel(_taken_in, self._factor)(tile, self._shift, self._sum)
             return
-        highest = torch.maximum(self._highest, tile.amax(0) * self._factor)
-        powers = torch.add(-highest, tile, alpha=self._factor, out=scratch).exp2_()
-        self._sum = self._sum * torch.exp2(self._highest - highest) + powers.sum(0)
-        self._highest = highest
+        if not self._first:
+            # The largest of the first tile will do for others too, unless they go far beyond it.
+            sums = self._powers(tile, self._shift, scratch)
+            if bool((sums < FAR).all()):
+                self._sum += sums
+                return
+        self._first = False
+        shift = torch.maximum(self._shift, tile.amax(0) * self._factor)
+        self._sum = self._sum * self._power(self._shift - shift) + self._powers(tile, shift, scratch)
+        self._shift = shift
+
+    def _power(self, exponents: Tensor) -> Tensor:
+        """Of e or of two, in place."""
+        return exponents.exp_() if self._by_exp else exponents.exp2_()
+
+    def _powers(self, tile: Tensor, shift: Tensor, scratch: Tensor | None) -> Tensor:
+        return self._power(torch.add(-shift, tile, alpha=self._factor, out=scratch)).sum(0)
 
     def value(self) -> Tensor:
         """The normaliser ``[n]`` of everything taken in so far; ``-inf`` where all was "never"."""
-        highest = self._highest.double() * (self._scale / self._factor)
-        return (highest + self._sum.double().log()).to(self._sum.dtype)
+        shift = self._shift.double() * (self._scale / self._factor)
+        return (shift + self._sum.double().log()).to(self._sum.dtype)
 
 
 def _taken_in(tile: Tensor, highest: Tensor, total: Tensor, factor: float) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ from tutelage.divergences.bodies import assemble, compare, gradient, sums
 from tutelage.divergences.fused import Against, evaluate
 from tutelage.divergences.middle import forward_to_middle
 from tutelage.estimators.surrogates import clipped_ratio
-from tutelage.numerics import RunningNormaliser, _taken_in
+from tutelage.numerics import LOG2E, LOWEST, RunningNormaliser, _taken_in
 
 
 @pytest.fixture(autouse=True)
@@ -138,12 +138,12 @@ def test_a_normaliser_block_by_block_is_the_same(tokens: int) -> None:
     tiles = [30 * m.normal(f"tile {place}", tokens, 3) for place in range(3)]
     tiles[0][:, 0] = -torch.inf
     tiles[1][:50, 1] = -torch.inf
-    running = RunningNormaliser(3, tiles[0], 0.7)
-    highest, total = running._highest, running._sum
+    running, shift, total = RunningNormaliser(3, tiles[0], 0.7), torch.full((3,), LOWEST), torch.zeros(3)
+    shift, total = shift.double(), total.double()
     for tile in tiles:
-        highest, total = _taken_in(tile, highest, total, running._factor)
+        shift, total = _taken_in(tile, shift, total, 0.7 * LOG2E)
         running.add(tile)
-        assert_close((highest, total), (running._highest, running._sum), atol=1e-12, rtol=1e-12)
+        assert_close(shift / LOG2E + total.log(), running.value(), atol=1e-12, rtol=1e-12)
 
 
 def rounded_product(out: Tensor, a: Tensor, b: Tensor, *, keep: bool = True) -> None:
