@@ -24,8 +24,11 @@ from strategies import (
 )
 from tutelage import registry
 from tutelage.divergences import TABLE
+from tutelage.interfaces import AfterStatistics
 
 TESTED: set[str] = set()
+SUMMED = [name for name in TABLE if getattr(TABLE.load(name), "slope_sum", None) is not None]
+"""Divergences whose slopes have a sum that is known beforehand."""
 
 
 def holds(law: str, *, with_options: bool = True) -> Callable[[Any], Any]:
@@ -99,6 +102,30 @@ def test_the_slope_gives_the_gradient_that_autograd_finds(
             gradient = slope - student.exp() * slope.sum()
         torch.testing.assert_close(gradient, logits.grad, atol=1e-10, rtol=1e-9)
         assert abs(float(gradient.sum())) <= 1e-10 * max(1.0, float(slope.abs().sum()))
+
+
+@pytest.mark.parametrize("name", SUMMED)
+@given(rows=pairs())
+@settings(max_examples=30)
+def test_slopes_sum_to_what_a_divergence_says(name: str, rows: tuple[Tensor, Tensor]) -> None:
+    """Whatever student and teacher say, also where one of them says "never"."""
+    _, slopes = TABLE.load(name).density(*rows)
+    assert float(slopes.sum()) == pytest.approx(TABLE.load(name).slope_sum, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, entry in TABLE.items() if entry.trains and hasattr(TABLE.load(name), "slope_sum")]
+)
+def test_slopes_that_may_have_any_sum_are_not_said_to_have_one(name: str) -> None:
+    """Two students of one teacher tell; who must first know something of the row has nothing to gain."""
+    if isinstance(TABLE.load(name), AfterStatistics):
+        assert name not in SUMMED
+        return
+    teacher, *students = (
+        torch.tensor(row).double().log() for row in ([0.6, 0.3, 0.1], [0.2, 0.3, 0.5], [0.7, 0.1, 0.2])
+    )
+    one, other = (float(TABLE.load(name).density(student, teacher)[1].sum()) for student in students)
+    assert (abs(one - other) < 1e-12) == (name in SUMMED)
 
 
 @holds("bounded_by_teacher")

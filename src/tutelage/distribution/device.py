@@ -60,10 +60,11 @@ ON_CPU = Sizes()
 small enough that the memory for it is used again instead of being asked for anew."""
 
 ON_GPU = Sizes(
-    tokens=16384, elements=2**28, part=2**62, tile_bytes=2**30, most_rows=8192, aligned=8, twice=True
+    tokens=16384, elements=2**28, part=2**26, tile_bytes=2**30, most_rows=8192, aligned=8, twice=True
 )
-"""A slice fills a GPU many times over and is as long as memory allows, because every call costs; rows of
-eight numbers lie where its matrix units want them."""
+"""A slice fills a GPU many times over and is as long as memory allows, because every call costs; what runs
+eagerly sees less at a time, since each of its intermediate results is written out; rows of eight numbers lie
+where the matrix units want them."""
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +42,7 @@ class Against:
     target: Tensor | None = None
     student: Hidden | None = None
 
-    @property
+    @functools.cached_property
     def after_statistics(self) -> bool:
         """Whether its density must be told something of the whole row."""
         return isinstance(self.divergence, AfterStatistics)
