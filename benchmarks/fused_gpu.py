@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import gc
 import itertools
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,12 +23,12 @@ from typing import Any
 
 import torch
 from common import MIB, document, made_with, medians, table, where_to, write
-from contestants import Contestant, Size, dense, inputs, make, top_k
+from contestants import Contestant, Size, Trained, dense, inputs, make, teacher, top_k
 from fused import LIBRARIES, limits, needed, ours, products
 from peers import PEERS
 
 from tutelage import compiled
-from tutelage.divergences import TABLE
+from tutelage.divergences import TABLE, loss
 
 EAGER = "eager "
 
@@ -188,12 +189,42 @@ def grown(size: Size, divergence: str) -> dict[str, Any]:
     }
 
 
+def cut(size: Size, divergence: str, chunk_rows: int, repeats: int) -> dict[str, Any]:
+    """Time and peak with so many rows evaluated at a time."""
+    forget()
+    told = teacher(Contestant(size, "hidden", divergence))
+    run = Trained(size, lambda h, w, *_: loss(h, w, told, divergence, chunk_rows=chunk_rows))
+    for _ in range(2):
+        run()
+    seconds = [seconds_of(run, size.device) for _ in range(repeats)]
+    return {
+        **vars(size),
+        "divergence": divergence,
+        "chunk_rows": chunk_rows,
+        "seconds": statistics.median(seconds),
+        "spread": [min(seconds), max(seconds)],
+        "peak_mib": peak_mib(run, size),
+    }
+
+
+def all_cut(asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """`cut` at every vocabulary and width, the numbers of rows in turn."""
+    found = []
+    for dtype, vocab, width in itertools.product(asked.dtypes, asked.vocab, asked.widths):
+        size = Size(asked.rows[0], vocab, width, asked.device, dtype)
+        for name, rows in itertools.product(asked.dense_way, asked.chunks):
+            found.append(cut(size, name, rows, asked.repeats))
+    return found
+
+
 def text(said: Mapping[str, Any]) -> str:
     """A document of this benchmark in Markdown."""
     results = said["results"]
-    notes = [
-        "Times the products that each needs (`hidden` and the dense way four, the others three); medians."
-    ]
+    notes = []
+    if "sizes" in results:
+        notes.append(
+            "Times the products that each needs (`hidden` and the dense way four, the others three); medians."
+        )
     parts = []
     sizes = results.get("sizes", [])
     for dtype, rows in dict.fromkeys((one["dtype"], one["rows"]) for one in sizes):
@@ -201,6 +232,8 @@ def text(said: Mapping[str, Any]) -> str:
         parts.append(_ratios(dtype, rows, of))
     if "memory" in results:
         parts.append(_memory(results["memory"]))
+    if results.get("chunks"):
+        parts.append(_chunks(results["chunks"]))
     not_compiled = results.get("not_compiled")
     if not_compiled:
         notes.append(f"Not compiled: {not_compiled}.")
@@ -247,6 +280,18 @@ def _memory(memory: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _chunks(chunks: Sequence[Mapping[str, Any]]) -> str:
+    columns = ("rows at a time", *dict.fromkeys(f"{one['chunk_rows']:,}" for one in chunks))
+    lines: dict[str, list[Any]] = {}
+    for one in chunks:
+        label = (
+            f"{one['dtype']}, {one['divergence']}, {one['rows']:,} x {one['vocab']:,}, width {one['width']}"
+        )
+        peak = "" if one["peak_mib"] is None else f", {one['peak_mib']:,.0f} MiB"
+        lines.setdefault(label, [label]).append(f"{1000 * one['seconds']:.3g} ms{peak}")
+    return table(columns, list(lines.values()))
+
+
 def parsed() -> argparse.Namespace:
     """What was asked for."""
     trained = [name for name, entry in TABLE.items() if entry.trains]
@@ -264,6 +309,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--teachers", nargs="+", default=["hidden", "dense", "top_k", "gold"])
     parser.add_argument("--dense-way", nargs="*", default=["forward_kl", "jensen_shannon"])
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument(
+        "--chunks",
+        type=int,
+        nargs="*",
+        default=[],
+        help="Instead: time and memory with so many rows evaluated at a time, at every vocabulary and width.",
+    )
     parser.add_argument("--seconds", type=float, default=1e9, help="No further size is begun after these.")
     return parser.parse_args()
 
@@ -271,6 +323,11 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     """Print a Markdown table; with --json also write the numbers, after every size."""
     asked = parsed()
+    if asked.chunks:
+        said = document("fused_gpu", {"chunks": all_cut(asked)}, device=asked.device)
+        write(asked.json, said)
+        print(text(said))
+        return
     began = time.monotonic()
     results: dict[str, Any] = {"memory": [], "sizes": []}
     if asked.device == "cuda":
