@@ -88,7 +88,9 @@ def _by_exp(device: torch.device) -> bool:
     if device.type != "cpu" or not torch.backends.mkl.is_available():
         return False
     told = Path("/proc/cpuinfo")
-    return "GenuineIntel" in (told.read_text()[:512] if told.exists() else platform.processor())
+    return "GenuineIntel" in (
+        told.read_text(encoding="utf-8", errors="replace")[:512] if told.exists() else platform.processor()
+    )
 
 
 def exp_shifted(x: Tensor, shift: Tensor, *, scale: float = 1.0, out: Tensor | None = None) -> Tensor:

@@ -27,7 +27,7 @@ TINY = {
     "plan": "seqkd --steps 2 --repeats 1",
 }
 
-LONG = ("train", "fused_gpu", "cache", "plan")
+LONG = ("train", "fused_gpu", "cache", "plan", "serve")
 
 
 def ran(name: str, tmp_path: Path) -> tuple[str, dict]:
