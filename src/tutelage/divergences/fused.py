@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tutelage.distribution import Distribution, Hidden
-from tutelage.distribution.base import Workspace
+from tutelage.distribution.base import Workspace, says_something
 from tutelage.distribution.device import ON_CPU, Sizes
 from tutelage.divergences import TABLE
 from tutelage.divergences.against import Against
@@ -190,6 +190,7 @@ class _Evaluation(torch.autograd.Function):
             walk = Walk(student, terms, gradients, workspace, alone=len(rows) <= size)
             for chunk in rows.split(size):
                 walk.chunk(chunk)
+            says_something(walk.said[rows])
         ctx.save_for_backward(*walk.gradients)
         ctx.mark_non_differentiable(*walk.values)
         return (walk.total.to(walk.workspace.dtype), *walk.values)

@@ -82,6 +82,7 @@ class Walk:
     Attributes:
         total: the weighted sum of all terms so far, in float64.
         values: unweighted values of every term ``[N]``.
+        said: ``-inf`` where a whole row says nothing, else 0, ``[N]``; asked at the end, as that stops a GPU.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Walk:
         self.grad_bias = new(student.vocab_size).zero_() if bias and student.bias is not None else None
         self.backward = (hidden or weight or bias) and bool(pulling)
         self.values = [new(student.positions).zero_() for _ in terms]
+        self.said = new(student.positions).zero_()
         self.total = torch.zeros((), dtype=torch.float64, device=student.hidden.device)
 
     @property
@@ -182,7 +184,8 @@ class Walk:
         logits, scale = chunk.logits, chunk.scale
         told = self.workspace.take(*logits.shape)
         idle = (chunk.weights == 0).all(0)
-        log_p_norm = says_something(self._fill(teacher, told).masked_fill(idle, 0.0))
+        log_p_norm = self._fill(teacher, told).masked_fill(idle, 0.0)
+        self.said[chunk.rows] += torch.where(log_p_norm == -torch.inf, log_p_norm, 0.0)
         log_q_norm = chunk.normaliser if scale == 1 else self._normaliser(logits, scale)
         # Behind other whole rows, whose slopes need the teacher's tile after it, there is none for another.
         if self.backward and slopes.again is None and chunk.terms is self.groups[-1]:
