@@ -22,6 +22,7 @@ class Sizes:
         elements: of a tile in one slice, where that is more; see `cut`.
         part: elements of a tile that a divergence sees at a time.
         tile_bytes: target size of one tile over the whole vocabulary; two of them exist at a time.
+        few: positions of a chunk that make slow products; a tile may be twice as large where it held no more.
         most_rows: positions of a chunk at most.
         aligned: positions of a tile are a multiple of it; some may be there for that alone.
         twice: whether slopes are computed a second time where they are needed, in one kernel with all that
@@ -32,6 +33,7 @@ class Sizes:
     elements: int = 0
     part: int = 2**18
     tile_bytes: int = 128 * 2**20
+    few: int = 384
     most_rows: int = 1024
     aligned: int = 1
     twice: bool = False
@@ -44,6 +46,12 @@ class Sizes:
     def cut(self, rows: int) -> Sizes:
         """The same with slices as long as so many positions allow."""
         return replace(self, tokens=max(self.tokens, self.elements // max(rows, 1)))
+
+    def most(self, vocab_size: int) -> int:
+        """Positions of a chunk at most, in steps of 64."""
+        rows = self.tile_bytes // (4 * vocab_size)
+        rows = max(rows, min(self.few, 2 * rows))
+        return max(64, min(self.most_rows, rows // 64 * 64))
 
     def in_parts(self, rows: int) -> Sizes:
         """The same with slices no longer than a part."""

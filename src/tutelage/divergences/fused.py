@@ -152,7 +152,7 @@ def choose_chunk(vocab_size: int, positions: int, sizes: Sizes = ON_CPU) -> int:
 
     Chunks are about equally large, so that none is left with a few positions.
     """
-    most = max(64, min(sizes.most_rows, sizes.tile_bytes // (4 * vocab_size) // 64 * 64))
+    most = sizes.most(vocab_size)
     chunks = -(-positions // most)
     return max(1, min(most, -(-positions // max(chunks, 1) // 64) * 64))
 

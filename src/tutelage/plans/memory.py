@@ -20,9 +20,9 @@ BASE_BYTES = 600 * 2**20
 """Resident memory of a process that has trained a model next to nothing in size: Python 3.11, torch 2.13 for
 CPUs, transformers, datasets, and the code of the kernels that it ran. Measured; a GPU's memory holds none."""
 
-TILE_BYTES, TILE_ROWS, MEASURED_ROWS = 128 * 2**20, 1024, 128
-"""How the fused evaluation cuts its work on a CPU: bytes and positions of a tile at most; positions that are
-measured at a time on held-out text."""
+TILE_BYTES, FEW_ROWS, TILE_ROWS, MEASURED_ROWS = 128 * 2**20, 384, 1024, 128
+"""How the fused evaluation cuts its work on a CPU: bytes of a tile at most, or twice that where they held no
+more than some positions; positions of a tile at most; and those measured at a time on held-out text."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,8 @@ def cache_kinds(teachers: Sequence[Listener], top_k: int = 64) -> list[tuple[str
 
 def _evaluation(step: Step) -> int:
     shape = step.student
-    rows = min(step.tokens, TILE_ROWS, max(1, TILE_BYTES // (FLOAT * shape.vocabulary)))
+    rows = TILE_BYTES // (FLOAT * shape.vocabulary)
+    rows = min(step.tokens, TILE_ROWS, max(1, rows, min(FEW_ROWS, 2 * rows)))
     tiles = (2 if step.compared else 1) * rows * shape.vocabulary
     layer = shape.vocabulary * shape.width
     states = 3 * step.tokens * shape.width
