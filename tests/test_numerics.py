@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from tutelage import numerics
 from tutelage.numerics import (
     RunningNormaliser,
     exp,
@@ -113,6 +114,35 @@ def test_a_normaliser_gathered_tile_by_tile_is_that_of_the_whole(
         running.add(tile)
     assert_close(running.value(), whole.logsumexp(0), rtol=1e-13, atol=0)
     assert running.value()[2] == -INF
+
+
+@pytest.mark.parametrize("by_exp", [True, False])
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 4e-6)])
+def test_exponentials_are_the_same_by_either_routine(
+    by_exp: bool, dtype: torch.dtype, close: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever this processor would take; a later tile goes a little beyond the first, another far."""
+    monkeypatch.setattr(numerics, "_by_exp", lambda device: by_exp)
+    made = torch.Generator().manual_seed(0)
+    x = 3 * torch.randn(40, 5, generator=made, dtype=torch.float64)
+    x[10:20] += 8
+    x[30:] += 60
+    x[3, 1] = -INF
+    shift, tile = x.logsumexp(0), x.to(dtype)
+    scaled = (0.7 * x).logsumexp(0)
+    assert_close(exp_shifted(tile, shift.to(dtype)).double(), (x - shift).exp(), rtol=30 * close, atol=1e-30)
+    assert_close(
+        exp_shifted(tile, scaled.to(dtype), scale=0.7).double(),
+        (0.7 * x - scaled).exp(),
+        rtol=30 * close,
+        atol=1e-30,
+    )
+    assert_close(exp((x - shift).to(dtype)).double(), (x - shift).exp(), rtol=10 * close, atol=1e-30)
+    for scale, expected in ((1.0, shift), (0.7, scaled)):
+        running = RunningNormaliser(5, tile, scale)
+        for part in tile.split(10):
+            running.add(part)
+        assert_close(running.value().double(), expected, rtol=0, atol=5 * close)
 
 
 def test_a_normaliser_leaves_its_tiles_as_they_were() -> None:

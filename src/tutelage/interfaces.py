@@ -187,7 +187,8 @@ class Divergence(Protocol):
     """Two rows in, nats out; `density` is its elementwise part with the exact slope.
 
     Called with log-probabilities ``(..., V)`` of student and teacher it gives nats ``(...)``. One whose
-    elementwise part must first know something of the whole row is `AfterStatistics` besides.
+    elementwise part must first know something of the whole row is `AfterStatistics` besides. One whose slopes
+    have one sum whatever the rows may have that number as ``slope_sum``, and is then walked once less.
     """
 
     __name__: str
